@@ -27,6 +27,8 @@ class Number(msgspec.Struct, frozen=True):
     """Played once before the queue; empty for none."""
     priority: int = 0
     """Higher is served first."""
+    ring_ms: int = 0
+    """So long the caller hears ringing before he is answered."""
 
 
 class Queue(msgspec.Struct, frozen=True):

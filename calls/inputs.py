@@ -1,0 +1,97 @@
+"""What can happen to a shard of calls: the events that `calls.machine` steps on."""
+
+import msgspec
+
+from calls.centre import Centre
+from sip.message import Message
+
+Address = tuple[str, int]
+
+
+class Requested(msgspec.Struct, frozen=True, gc=False):
+    """A new SIP request, ACK and CANCEL included."""
+
+    message: Message
+    source: Address
+    refuse: str = ""
+    """Why this node takes no new call now: overload, draining, no_media, store; empty: it does."""
+
+
+class Responded(msgspec.Struct, frozen=True, gc=False):
+    """A SIP response to a request of ours."""
+
+    message: Message
+    source: Address
+
+
+class TimedOut(msgspec.Struct, frozen=True, gc=False):
+    """A request of ours had no final answer (timers B and F)."""
+
+    branch: str
+    method: str
+
+
+class MediaApplied(msgspec.Struct, frozen=True, gc=False):
+    """The media server's session is as wanted by `counter`."""
+
+    session: str
+    counter: int
+    sdps: dict[str, str]
+    ports: dict[str, int]
+
+
+class MediaRefused(msgspec.Struct, frozen=True, gc=False):
+    """The media server will not do what `counter` wants."""
+
+    session: str
+    counter: int
+    reason: str
+
+
+class PlayEnded(msgspec.Struct, frozen=True, gc=False):
+    """A prompt was played to its end."""
+
+    session: str
+    n: int
+    play: int
+
+
+class Digit(msgspec.Struct, frozen=True, gc=False):
+    """Someone pressed a key (RFC 4733)."""
+
+    session: str
+    n: int
+    leg: str
+    digit: str
+
+
+class MediaSessions(msgspec.Struct, frozen=True, gc=False):
+    """The media server is there (again), and these sessions of the shard it has."""
+
+    sessions: list[str]
+
+
+class Drained(msgspec.Struct, frozen=True, gc=False):
+    """The database has these outbox records."""
+
+    keys: list[str]
+
+
+class Configure(msgspec.Struct, frozen=True, gc=False):
+    """The centre as this node knows it."""
+
+    centre: Centre
+
+
+class SetAgent(msgspec.Struct, frozen=True, gc=False):
+    """An agent, or a supervisor for him, asks for a state: ready, not_ready or signed_out."""
+
+    agent: str
+    state: str
+    reason: str
+
+
+class CloseLost(msgspec.Struct, frozen=True, gc=False):
+    """These calls were open when every copy of the shard died."""
+
+    calls: list[str]

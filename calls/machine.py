@@ -1,0 +1,252 @@
+"""The machine of a shard of calls: which event means what to which leg, call or agent.
+
+`cluster.runtime` runs it. It dispatches: legs answer for one dialog, `flow` for the call, `agents`
+for an agent's state, `acd` for who gets which call.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from calls import agents, flow, inputs, legs, media, signalling
+from calls.acd.engine import Acd
+from calls.centre import Address, Centre
+from calls.effects import Publish
+from calls.records import (
+    ENDED,
+    OFFERING,
+    PROMPT,
+    RINGING,
+    TYPES,
+    WAITING,
+    AgentState,
+    Call,
+    Ledger,
+    Leg,
+    Outbox,
+    Settings,
+)
+from calls.turn import Book, Turn
+from cluster.machine import ClusterLost, Redrive, Step, Timer
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {
+    kind: msgspec.msgpack.Decoder(type_) for kind, type_ in TYPES.items()
+}
+
+
+class Calls:
+    """One shard of calls."""
+
+    def __init__(self, shard: str, sip: Address, centre: Centre) -> None:
+        self._shard = shard
+        self._sip = sip
+        self._book = Book(centre, shard)
+
+    # Records.
+
+    def encode(self, key: str, record: Any) -> bytes:
+        return _ENCODER.encode(record)
+
+    def decode(self, key: str, data: bytes) -> Any:
+        return _DECODERS[key.partition("/")[0]].decode(data)
+
+    def deadline(self, key: str, record: Any) -> int | None:
+        match record:
+            case Leg():
+                return legs.deadline(record)
+            case Call():
+                if record.state == WAITING:
+                    return min(record.tried.values(), default=None)
+                return record.until_ms or None
+            case AgentState():
+                return record.until_ms or None
+            case _:
+                return None
+
+    def open(self, records: Mapping[str, Any]) -> None:
+        """Queues, idle agents and dialogs as the records have them."""
+        settings: Settings | None = records.get("settings")
+        book = Book(settings.centre if settings else self._book.centre, self._shard)
+        for key, record in records.items():
+            match record:
+                case Leg():
+                    book.add_leg(record.dialog.call_id, record.id)
+                case Call():
+                    book.calls[record.id] = None
+                    if record.state == WAITING:
+                        _wait(book.acd, record)
+                case AgentState():
+                    agent = book.centre.agents.get(record.id)
+                    if agent and record.state == "ready" and not record.leg and not record.call:
+                        book.acd.idle(record.id, queues=agent.queues, idle_ms=record.idle_ms)
+                case _:
+                    assert key
+        self._book = book
+
+    # Steps.
+
+    def _turn(self, tx: Step) -> Turn:
+        return Turn(tx, self._book, self._shard, self._sip)
+
+    def step(self, tx: Step, event: Any) -> None:
+        t = self._turn(tx)
+        if tx.get("ledger") is None:
+            tx.put("ledger", Ledger())
+        self._dispatch(t, event)
+        _publish(t)
+
+    def _dispatch(self, t: Turn, event: Any) -> None:
+        match event:
+            case inputs.Requested():
+                signalling.requested(t, event)
+            case inputs.Responded():
+                signalling.responded(t, event.message)
+            case inputs.TimedOut():
+                signalling.timed_out(t, event.branch, event.method)
+            case Timer():
+                self._timer(t, event)
+            case inputs.MediaApplied():
+                media.applied(t, event)
+            case inputs.MediaRefused():
+                media.refused(t, event)
+            case inputs.PlayEnded():
+                media.play_ended(t, event)
+            case inputs.Digit():
+                media.digit(t, event)
+            case inputs.MediaSessions():
+                media.compare(t, event.sessions)
+            case inputs.Drained():
+                for key in event.keys:
+                    t.tx.delete(key)
+            case inputs.SetAgent():
+                self._set_agent(t, event)
+            case inputs.Configure():
+                self._configure(t, event.centre)
+            case inputs.CloseLost():
+                for call in event.calls:
+                    t.fact("failed", call, cause="cluster_lost")
+                    t.fact(
+                        "ended",
+                        call,
+                        outcome="failed",
+                        cause="cluster_lost",
+                        by="system",
+                        ended_at=t.tx.wall_ms,
+                    )
+            case ClusterLost():
+                t.fact("cluster_lost", epoch=event.epoch)
+            case _:
+                raise TypeError(f"no step for {type(event).__name__}")
+
+    def _timer(self, t: Turn, event: Timer) -> None:
+        kind, _, name = event.key.partition("/")
+        if kind == "leg":
+            leg = t.edit_leg(name)
+            if leg.state == ENDED:
+                t.drop_leg(leg)
+            else:
+                signalling.leg_due(t, leg)
+        elif kind == "agent":
+            agent = t.edit_agent(name)
+            agent.until_ms = 0 if agent.until_ms <= t.now_ms else agent.until_ms
+            flow.settle(t, agent)
+        elif kind == "call":
+            self._call_due(t, t.edit_call(name))
+
+    def _call_due(self, t: Turn, call: Call) -> None:
+        match call.state:
+            case _ if call.state == RINGING:
+                call.until_ms = 0
+                leg = t.edit_leg(call.caller_leg)
+                if leg.incoming is not None and not leg.incoming.needs and leg.local_sdp:
+                    flow.ready_to_answer(t, call, leg, leg.local_sdp)
+            case _ if call.state == PROMPT:
+                flow.enqueue(t, call)
+            case _ if call.state == WAITING:
+                call.tried = {who: until for who, until in call.tried.items() if until > t.now_ms}
+                flow.match_call(t, call)
+            case _ if call.state == OFFERING:
+                flow.offer_timed_out(t, call)
+            case _:
+                call.until_ms = 0
+
+    def _set_agent(self, t: Turn, event: inputs.SetAgent) -> None:
+        agent = t.edit_agent(event.agent)
+        agents.ask(t, agent, event.state, event.reason)
+        flow.settle(t, agent)
+
+    def _configure(self, t: Turn, centre: Centre) -> None:
+        """Decide by `centre` from now on. Agents who are gone from it finish their call."""
+        known: Settings | None = t.tx.get("settings")
+        if known is not None and known.centre == centre:
+            return
+        t.tx.put("settings", Settings(centre, known.version + 1 if known else 1))
+        old = self._book
+        t.book.centre = t.centre = centre
+        fresh = Book(centre, self._shard)
+        for name in old.agents:
+            if name not in fresh.agents and t.agent(name) is not None:
+                t.book.acd.busy(name)
+                t.tx.delete(f"agent/{name}")
+        t.book.agents = fresh.agents
+        for name in fresh.agents:
+            found = t.agent(name)
+            flow.settle(t, agents.declare(t, name) if found is None else t.edit_agent(name))
+        t.fact("configured", version=known.version + 1 if known else 1)
+
+    def redrive(self, tx: Step, key: str) -> None:
+        t = self._turn(tx)
+        match tx.get(key):
+            case Leg() as leg:
+                legs.redrive(t, leg)
+            case Call() as call:
+                media.redrive(t, call)
+            case Outbox() as outbox:
+                t.emit(Publish(key, outbox.events))
+            case AgentState() as agent if agent.id in t.centre.agents:
+                flow.settle(t, tx.edit(key))
+                _publish(t)
+            case _:
+                pass
+
+    def poisoned(self, tx: Step, event: Any, error: BaseException) -> None:
+        """End the one call whose event raised, in the plainest way there is."""
+        t = self._turn(tx)
+        if isinstance(event, Timer | Redrive):
+            kind, _, name = event.key.partition("/")
+            leg = t.leg(name) if kind == "leg" else None
+            call = leg.call if leg else name if kind == "call" else ""
+        else:
+            leg = signalling.leg_concerned(t, event)
+            call = leg.call if leg else getattr(event, "session", "")
+        t.fact("bug", call, error=type(error).__name__, event=type(event).__name__)
+        if isinstance(event, inputs.Requested):
+            signalling.answer_bug(t, event)
+        if call and t.call(call) is not None:
+            flow.end(t, t.edit_call(call), cause="bug", by="system")
+        _publish(t)
+
+    # What people ask.
+
+    @property
+    def book(self) -> Book:
+        """The indexes, for `calls.view`."""
+        return self._book
+
+
+def _publish(t: Turn) -> None:
+    facts = t.close()
+    if facts is not None:
+        t.emit(Publish(*facts))
+
+
+def _wait(acd: Acd, call: Call) -> None:
+    acd.wait(
+        call.id,
+        queue=call.queue,
+        priority=call.priority,
+        arrived_ms=call.arrived_ms,
+        order=call.order,
+    )

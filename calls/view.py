@@ -1,0 +1,154 @@
+"""What people see of a shard: documents made of its records, for the command line and the API.
+
+The names in here are an interface; more may be added, none changes its meaning.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from calls.centre import Centre
+from calls.records import (
+    OFFERING,
+    PROMPT,
+    RINGING,
+    TALKING,
+    WAITING,
+    AgentState,
+    Call,
+    Ledger,
+    Settings,
+)
+
+Document = dict[str, Any]
+
+STATE_NAMES = {
+    RINGING: "ringing",
+    PROMPT: "prompt",
+    WAITING: "waiting",
+    OFFERING: "offering",
+    TALKING: "talking",
+}
+
+
+def calls(records: Mapping[str, Any], now_ms: int) -> list[Document]:
+    """Every live call, in order of arrival."""
+    found = [record for record in records.values() if isinstance(record, Call)]
+    found.sort(key=lambda call: (call.arrived_ms, call.order))
+    return [_call(call, now_ms) for call in found]
+
+
+def _call(call: Call, now_ms: int) -> Document:
+    return {
+        "call": call.id,
+        "number": call.number,
+        "caller": call.caller,
+        "queue": call.queue,
+        "state": STATE_NAMES[call.state],
+        "agent": call.agent,
+        "priority": call.priority,
+        "age_ms": now_ms - call.arrived_ms,
+        "wait_ms": (call.answered_ms or now_ms) - call.queued_ms if call.queued_ms else 0,
+        "talk_ms": now_ms - call.answered_ms if call.answered_ms else 0,
+        "offers": call.offers,
+    }
+
+
+def counts(records: Mapping[str, Any]) -> Document:
+    """How many calls there are, and how many of them wait and talk."""
+    states = [record.state for record in records.values() if isinstance(record, Call)]
+    return {
+        "calls": len(states),
+        "waiting": sum(state in (WAITING, OFFERING) for state in states),
+        "talking": sum(state == TALKING for state in states),
+        "before_queue": sum(state in (RINGING, PROMPT) for state in states),
+    }
+
+
+def ledger(records: Mapping[str, Any]) -> Document:
+    """Where every call went; `unaccounted` is 0, or a call was lost without a trace.
+
+    `waiting` and `before_queue` are counted in the live records, everything else when it happened.
+    """
+    kept = records.get("ledger") or Ledger()
+    live = counts(records)
+    classes = {name: getattr(kept, name) for name in Ledger.__struct_fields__}
+    arrivals = kept.received - (
+        kept.refused + kept.ended_before_queue + live["before_queue"] + kept.queued
+    )
+    queue = kept.queued - (
+        live["waiting"]
+        + kept.answered
+        + kept.abandoned
+        + kept.exited
+        + kept.overflowed
+        + kept.callback
+        + kept.failed
+    )
+    return {
+        **classes,
+        "before_queue": live["before_queue"],
+        "waiting": live["waiting"],
+        "unaccounted": abs(arrivals) + abs(queue),
+    }
+
+
+def queues(records: Mapping[str, Any], shard: str, now_ms: int) -> list[Document]:
+    """Every queue of the shard with who waits in it and which agents serve it."""
+    centre = centre_of(records)
+    if centre is None:
+        return []
+    waits: dict[str, list[int]] = {name: [] for name in centre.queues}
+    talking = dict.fromkeys(centre.queues, 0)
+    for record in records.values():
+        if isinstance(record, Call):
+            if record.state in (WAITING, OFFERING):
+                waits.setdefault(record.queue, []).append(now_ms - record.queued_ms)
+            elif record.state == TALKING:
+                talking[record.queue] = talking.get(record.queue, 0) + 1
+    states = {
+        record.id: record.state for record in records.values() if isinstance(record, AgentState)
+    }
+    return [
+        {
+            "queue": name,
+            "shard": shard,
+            "strategy": queue.strategy,
+            "waiting": len(waits[name]),
+            "longest_wait_ms": max(waits[name], default=0),
+            "talking": talking[name],
+            "agents": sum(name in agent.queues for agent in centre.agents.values()),
+            "ready": sum(
+                name in agent.queues and states.get(agent_id) == "ready"
+                for agent_id, agent in centre.agents.items()
+            ),
+        }
+        for name, queue in centre.queues.items()
+        if queue.shard == shard
+    ]
+
+
+def agents(records: Mapping[str, Any], shard: str, now_ms: int) -> list[Document]:
+    """Every agent of the shard and the state he is in."""
+    centre = centre_of(records)
+    if centre is None:
+        return []
+    found = [record for record in records.values() if isinstance(record, AgentState)]
+    found.sort(key=lambda agent: agent.id)
+    return [
+        {
+            "agent": agent.id,
+            "name": centre.agents[agent.id].name if agent.id in centre.agents else "",
+            "shard": shard,
+            "state": agent.state,
+            "reason": agent.reason,
+            "for_ms": now_ms - agent.since_ms,
+            "call": agent.call,
+            "queues": list(centre.agents[agent.id].queues) if agent.id in centre.agents else [],
+        }
+        for agent in found
+    ]
+
+
+def centre_of(records: Mapping[str, Any]) -> Centre | None:
+    settings: Settings | None = records.get("settings")
+    return settings.centre if settings else None

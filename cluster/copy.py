@@ -1,0 +1,107 @@
+"""A standby's side: what it takes from the active of its epoch into its copy of the log.
+
+It acknowledges a batch only when it holds everything before it. Batches of an older epoch are
+dropped only in exchange for the new active's batch of the same number: until then this member may be
+the only one that holds what was acknowledged.
+"""
+
+from dataclasses import dataclass, field
+
+from cluster.log import Log, unpack
+from cluster.messages import Ack, Append, Batch, Position, Slice
+
+
+@dataclass(slots=True)
+class Receiving:
+    """A snapshot that is coming in; the old copy stays until it is whole."""
+
+    snapshot: int
+    birth: int
+    base: int
+    base_epoch: int
+    records: dict[str, bytes] = field(default_factory=dict)
+    next_slice: int = 0
+
+
+class Copy:
+    """One member's copy of the log and what it says about it."""
+
+    def __init__(self, member: str) -> None:
+        self.member = member
+        self.log = Log()
+        self.receiving: Receiving | None = None
+        self._newest = (0, 0)  # (epoch, snapshot) of the newest snapshot that began
+
+    def follow(self) -> None:
+        """A new active, or a new stream from it: what was half received is void."""
+        self.receiving = None
+
+    def position(self, epoch: int) -> Position:
+        log = self.log
+        epochs = tuple(batch.epoch for batch in log.tail())
+        receiving = self.receiving
+        return Position(
+            epoch,
+            self.member,
+            log.birth,
+            log.commit,
+            epochs,
+            receiving.snapshot if receiving else 0,
+            receiving.next_slice if receiving else 0,
+        )
+
+    def on_append(self, message: Append) -> Ack | Position:
+        """Take the batches, or tell where we stand because something is missing."""
+        log = self.log
+        epoch = message.epoch
+        if self.receiving is not None and not message.batches:
+            return self._progress(epoch)
+        previous = message.previous
+        if previous > log.end or not log.birth:
+            return self.position(epoch)
+        if previous > log.commit and log.epoch_at(previous) != message.previous_epoch:
+            return self.position(epoch)
+        seq = previous
+        for batch in message.batches:
+            seq += 1
+            if seq <= log.commit:
+                continue
+            if seq <= log.end:
+                if log.epoch_at(seq) == batch.epoch:
+                    continue
+                log.cut(seq - 1)
+            log.append(Batch(batch.epoch, seq, batch.data))
+        # Only what this message spoke of is known to be the active's too.
+        log.commit_to(min(message.commit, seq))
+        return Ack(epoch, self.member, seq)
+
+    def on_slice(self, part: Slice) -> Ack | Position:
+        """Take a slice that is the next one; answer which one is."""
+        receiving = self.receiving
+        if part.number == 0 and (part.epoch, part.snapshot) > self._newest:
+            self._newest = (part.epoch, part.snapshot)
+            receiving = self.receiving = Receiving(
+                part.snapshot, part.birth, part.base, part.base_epoch
+            )
+        if receiving is None or receiving.snapshot != part.snapshot:
+            return self.position(part.epoch)
+        if part.number != receiving.next_slice:
+            return self._progress(part.epoch)
+        for key, value in unpack(part.data):
+            if value is not None:
+                receiving.records[key] = value
+        receiving.next_slice += 1
+        if part.last:
+            self.log = Log.restored(
+                receiving.birth,
+                receiving.records,
+                base=receiving.base,
+                base_epoch=receiving.base_epoch,
+            )
+            self.receiving = None
+        return Ack(part.epoch, self.member, self.log.end, receiving.snapshot, receiving.next_slice)
+
+    def _progress(self, epoch: int) -> Ack:
+        receiving = self.receiving
+        assert receiving is not None
+        return Ack(epoch, self.member, self.log.end, receiving.snapshot, receiving.next_slice)

@@ -1,0 +1,214 @@
+"""The verdict on a run, computed from what the phones logged and from nothing else.
+
+A call is *lost* when it did not end as its people wanted, *doubled* where one phone or one caller
+had two (both in `lost`), and the queue's order was kept when nobody was *overtaken* (`order`).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from loadtest.facts import AnyFact, Mark, Window
+from loadtest.lost import Double, Loss, doubled, lost
+from loadtest.order import Overtaken, overtaken
+from loadtest.view import NEVER, AgentCall, AgentPhone, CallerCall, Talk, View, gather, talks
+
+FAULT_MS = 5_000
+"""Gaps are compared for people whose call lasts so long after the mark (see facts.Window)."""
+
+LISTED = {
+    "idle": ("ready", "idle", "available", "not_ready", "wrap_up", "paused", "logged_out"),
+    "ringing": ("ringing", "offered"),
+    "talking": ("talking", "busy", "connected", "on_call", "hold", "held"),
+}
+"""States a cluster may list for an agent whose phone is idle, rings or is in a call."""
+
+
+class PhoneState(msgspec.Struct, frozen=True):
+    """An agent's phone now: "idle", "ringing" or "talking", in which call, and to whom.
+
+    `caller` and `caller_call` (the Call-ID on the caller's leg) are by audio; "" when unheard.
+    """
+
+    agent: str
+    state: str
+    call: str = ""
+    caller: str = ""
+    caller_call: str = ""
+
+
+class Gaps(msgspec.Struct, frozen=True):
+    """The largest gaps, in ms, that people heard in the 10 s before and the 5 s after a mark."""
+
+    mark: str
+    at_ms: int
+    talkers: int
+    """Phones in a talk at the mark whose call went on for 5 s more."""
+    talkers_before_ms: int
+    talkers_after_ms: int
+    listeners: int
+    """Callers who waited at the mark and for 5 s more."""
+    listeners_before_ms: int
+    listeners_after_ms: int
+    own_late_ms: int
+    """How late the simulated phones themselves sent, at most, in the 5 s after."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What the phones say of the run. `ok`: nothing lost, nothing doubled, order kept."""
+
+    ok: bool
+    offered: int
+    """Calls that callers made."""
+    accepted: int
+    """Of these, answered with 200 by whoever took the call."""
+    answered: int
+    """Of these, connected to an agent (by audio; without audio: what agents picked up)."""
+    abandoned: int
+    """Given up by the caller before he heard an agent."""
+    open: int
+    """Still going on; lost if the run has ended."""
+    lost: list[Loss]
+    doubled: list[Double]
+    order_kept: bool | None
+    """None: without audio it cannot be told."""
+    overtaken: list[Overtaken]
+    offers: int
+    """INVITEs that agents' free phones got."""
+    offers_failed: int
+    missing: int
+    """RTP sequence numbers that never came, all phones."""
+    duplicates: int
+    gap_ms: int
+    """Largest gap any phone heard at any time."""
+    gaps: list[Gaps]
+    phones: list[PhoneState]
+    odd: list[str]
+    """Unexpected messages, as "who: what"."""
+    own_late_ms: int
+
+    def lines(self) -> list[str]:
+        """The verdict for a reader: a line of figures, then a line for each finding."""
+        kept = {True: "kept", False: "BROKEN", None: "not measured"}[self.order_kept]
+        return [
+            f"{self.offered} offered, {self.answered} answered, {self.abandoned} abandoned, "
+            f"{self.open} open, {len(self.lost)} lost, {len(self.doubled)} doubled",
+            f"queue order {kept}, {self.missing} RTP packets missing",
+            *(
+                f"largest gap {g.talkers} talkers heard: {g.talkers_before_ms} ms in the 10 s "
+                f"before the {g.mark}, {g.talkers_after_ms} ms after"
+                for g in self.gaps
+            ),
+            *(f"lost: {x.who} {x.reason} {x.detail} ({x.call})" for x in self.lost),
+            *(f"doubled: {x.who} {x.reason} {x.detail} ({x.call})" for x in self.doubled),
+            *(f"overtaken: {x.who} by {x.by} for {x.ms} ms ({x.call})" for x in self.overtaken),
+        ]
+
+
+def judge(log: Sequence[AnyFact], *, ended: bool = True) -> Verdict:
+    """The verdict on a log. `ended`: the people are gone, so a call still open is lost.
+
+    Lines of one phone must be in order; those of different phones may be mixed anyhow.
+    """
+    view = gather(log)
+    talked = talks(view)
+    callers = list(view.callers.values())
+    offers = list(view.offers.values())
+    has_audio = any(c.has_audio for c in callers) and any(o.has_audio for o in offers)
+    losses = lost(view, talked, ended=ended)
+    doubles = doubled(view, talked)
+    jumped = overtaken(view, talked)
+    connected = {talk.caller.call for talk in talked}
+    picked_up = sum(offer.answered_ms != NEVER for offer in offers)
+    audios = [call.ears.audio for call in (*callers, *offers) if call.ears.audio is not None]
+    return Verdict(
+        ok=not (losses or doubles or jumped),
+        offered=len(callers),
+        accepted=sum(call.answered_ms != NEVER for call in callers),
+        answered=len(connected) if has_audio else picked_up,
+        abandoned=sum(c.gave_up_ms != NEVER and c.call not in connected for c in callers),
+        open=sum(call.end.over_ms == NEVER for call in callers),
+        lost=losses,
+        doubled=doubles,
+        order_kept=not jumped if has_audio else None,
+        overtaken=jumped,
+        offers=len(offers),
+        offers_failed=sum(offer.failed for offer in offers),
+        missing=sum(audio.missing for audio in audios),
+        duplicates=sum(audio.duplicates for audio in audios),
+        gap_ms=max((audio.gap_ms for audio in audios), default=0),
+        gaps=[_gaps(mark, callers, talked) for mark in view.marks],
+        phones=[_phone_state(view, phone) for phone in view.agents.values()],
+        odd=[f"{odd.who}: {odd.what}" for odd in view.odd],
+        own_late_ms=view.late_ms,
+    )
+
+
+def _gaps(mark: Mark, callers: Sequence[CallerCall], talked: Sequence[Talk]) -> Gaps:
+    until = mark.ms + FAULT_MS
+    talkers: dict[tuple[str, str], CallerCall | AgentCall] = {}
+    for talk in talked:
+        pair: list[CallerCall | AgentCall] = [talk.caller]
+        if talk.agent is not None:
+            pair.append(talk.agent)
+        is_on = talk.sound.first_ms <= mark.ms and talk.sound.last_ms >= mark.ms - FAULT_MS
+        if is_on and all(_lasted(call, until) for call in pair):
+            talkers.update({(call.who, call.call): call for call in pair})
+    connected = {talk.caller.call for talk in talked if talk.sound.first_ms <= until}
+    listeners = [
+        call
+        for call in callers
+        if call.answered_ms <= mark.ms and _lasted(call, until) and call.call not in connected
+    ]
+    heard = [w for call in talkers.values() for w in _windows(call, mark)]
+    music = [w for call in listeners for w in _windows(call, mark)]
+    return Gaps(
+        mark=mark.name,
+        at_ms=mark.ms,
+        talkers=len(talkers),
+        talkers_before_ms=max((w.before_ms for w in heard), default=0),
+        talkers_after_ms=max((w.after_ms for w in heard), default=0),
+        listeners=len(listeners),
+        listeners_before_ms=max((w.before_ms for w in music), default=0),
+        listeners_after_ms=max((w.after_ms for w in music), default=0),
+        own_late_ms=max((w.own_late_ms for w in (*heard, *music)), default=0),
+    )
+
+
+def _lasted(call: CallerCall | AgentCall, until: int) -> bool:
+    return call.end.hung_up_ms >= until and call.ears.audio is not None
+
+
+def _windows(call: CallerCall | AgentCall, mark: Mark) -> list[Window]:
+    audio = call.ears.audio
+    return [w for w in audio.windows if w.at_ms == mark.ms] if audio else []
+
+
+def _phone_state(view: View, phone: AgentPhone) -> PhoneState:
+    offer = phone.calls[-1] if phone.calls else None
+    if offer is None or offer.end.hung_up_ms != NEVER:
+        return PhoneState(phone.who, "idle")
+    if offer.answered_ms == NEVER:
+        return PhoneState(phone.who, "ringing", offer.call)
+    callers, _ = view.by_identity()
+    for sound in reversed(offer.ears.sounds):
+        for call in callers.get(sound.what, []):
+            if call.invited_ms <= sound.first_ms and call.end.over_ms > sound.first_ms:
+                return PhoneState(phone.who, "talking", offer.call, call.who, call.call)
+    return PhoneState(phone.who, "talking", offer.call)
+
+
+def differing(phones: Sequence[PhoneState], listed: Sequence[Mapping[str, object]]) -> list[str]:
+    """Where a cluster's list of agents, [{"agent", "state", ...}], contradicts their phones.
+
+    A line for each agent; an agent whom the list or the phones lack is one too.
+    """
+    states = {str(entry.get("agent")): str(entry.get("state")) for entry in listed}
+    found = []
+    for phone in phones:
+        state = states.pop(phone.agent, None)
+        if state is None:
+            found.append(f"{phone.agent}: not listed")
+        elif state not in LISTED[phone.state]:
+            found.append(f"{phone.agent}: listed as {state}, his phone is {phone.state}")
+    return found + [f"{agent}: listed, has no phone here" for agent in states]

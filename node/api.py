@@ -1,0 +1,197 @@
+"""The operators' API (proto/keepline/v1/api.proto): a node's side of it and the commands' side.
+
+A node answers for itself; what a cluster's answer is, `node.merge` makes of its nodes' answers.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import grpc
+from grpc.aio import Channel, ServicerContext
+
+from keepline.v1 import api_pb2, api_pb2_grpc
+
+READABLE = ("status", "calls", "queues", "agents", "cdr", "events", "trace")
+
+MAX_DOCUMENT = 64 << 20
+"""Bytes of one answer."""
+
+CHANNEL_OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_DOCUMENT),
+    # A node that was restarted is found again within half a second, not within two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+]
+
+
+class Refused(Exception):
+    """The node understood and will not; the text says why. A repeat gets the same answer."""
+
+
+class NotHere(Refused):
+    """Another node decides this: the one where the shard is active."""
+
+
+class Unreachable(Exception):
+    """No answer within the deadline; whether the node did what was asked is not known."""
+
+
+class Reader(Protocol):
+    """What a node does for the API. Documents are JSON-able; `node.merge` names their fields."""
+
+    async def read(self, what: str, call: str, limit: int) -> Any:
+        """The document `what` (one of READABLE), once what it shows is committed.
+
+        `calls`, `queues` and `agents` are lists of rows of the shards active here, each with its
+        `shard` and `epoch`. Raises Refused.
+        """
+        ...
+
+    async def drain(self, timeout_ms: int) -> Any:
+        """Hand every shard of this node over. Raises Refused."""
+        ...
+
+    async def set_agent(self, agent: str, state: str, reason: str) -> Any:
+        """Bring an agent into a state. Raises Refused; NotHere: his shard is not active here."""
+        ...
+
+
+class ApiServicer(api_pb2_grpc.ApiServicer):
+    """A node's side: add it to the node's gRPC server with `serve_api`."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+
+    async def Read(  # noqa: N802  # gRPC names it
+        self,
+        request: api_pb2.ReadRequest,
+        context: ServicerContext[api_pb2.ReadRequest, Awaitable[api_pb2.Document]],
+    ) -> api_pb2.Document:
+        if request.what not in READABLE:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"no document {request.what!r}")
+        return await answer(context, self.reader.read(request.what, request.call, request.limit))
+
+    async def Drain(  # noqa: N802  # gRPC names it
+        self,
+        request: api_pb2.DrainRequest,
+        context: ServicerContext[api_pb2.DrainRequest, Awaitable[api_pb2.Document]],
+    ) -> api_pb2.Document:
+        return await answer(context, self.reader.drain(request.timeout_ms))
+
+    async def SetAgent(  # noqa: N802  # gRPC names it
+        self,
+        request: api_pb2.SetAgentRequest,
+        context: ServicerContext[api_pb2.SetAgentRequest, Awaitable[api_pb2.Document]],
+    ) -> api_pb2.Document:
+        asked = self.reader.set_agent(request.agent, request.state, request.reason)
+        return await answer(context, asked)
+
+
+async def answer(context: ServicerContext[Any, Any], document: Awaitable[Any]) -> api_pb2.Document:
+    """The document as it travels, or the refusal as its status."""
+    try:
+        return api_pb2.Document(json=json.dumps(await document, ensure_ascii=False))
+    except NotHere as refused:
+        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(refused))
+    except Refused as refused:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(refused))
+    raise AssertionError("abort() raises")
+
+
+def serve_api(server: grpc.aio.Server, reader: Reader) -> None:
+    """Let the node's gRPC server answer the API."""
+    api_pb2_grpc.add_ApiServicer_to_server(ApiServicer(reader), server)
+
+
+class ApiClient:
+    """The commands' side: asks nodes by address, over channels that are kept until `close`."""
+
+    def __init__(self) -> None:
+        self._channels: dict[str, Channel] = {}
+
+    def _stub(self, address: str) -> api_pb2_grpc.ApiStub:
+        channel = self._channels.get(address)
+        if channel is None:
+            channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+            self._channels[address] = channel
+        return api_pb2_grpc.ApiStub(channel)
+
+    async def read(
+        self, address: str, what: str, *, call: str = "", limit: int = 0, timeout_ms: int
+    ) -> Any:
+        """The node's document. Raises Refused, Unreachable."""
+        request = api_pb2.ReadRequest(what=what, call=call, limit=limit)
+        return await asked(self._stub(address).Read(request, timeout=timeout_ms / 1_000))
+
+    async def drain(self, address: str, *, timeout_ms: int) -> Any:
+        """Ask the node to hand its shards over. Raises Refused, Unreachable."""
+        request = api_pb2.DrainRequest(timeout_ms=timeout_ms)
+        deadline_s = timeout_ms / 1_000 + 2
+        return await asked(self._stub(address).Drain(request, timeout=deadline_s))
+
+    async def set_agent(
+        self, address: str, agent: str, state: str, reason: str, *, timeout_ms: int
+    ) -> Any:
+        """Ask the node for an agent's state. Raises Refused, NotHere, Unreachable."""
+        request = api_pb2.SetAgentRequest(agent=agent, state=state, reason=reason)
+        return await asked(self._stub(address).SetAgent(request, timeout=timeout_ms / 1_000))
+
+    async def read_each(
+        self,
+        addresses: Mapping[str, str],
+        what: str,
+        *,
+        call: str = "",
+        limit: int = 0,
+        timeout_ms: int,
+    ) -> dict[str, Any]:
+        """Every node's document by its name; None where there was no answer. Raises Refused."""
+
+        async def one(address: str) -> Any:
+            try:
+                return await self.read(address, what, call=call, limit=limit, timeout_ms=timeout_ms)
+            except Unreachable:
+                return None
+
+        answers = await asyncio.gather(*map(one, addresses.values()))
+        return dict(zip(addresses, answers, strict=True))
+
+    async def first(
+        self, addresses: Mapping[str, str], ask: Callable[[str], Awaitable[Any]]
+    ) -> Any:
+        """The first answer when node after node is asked. Raises Refused, NotHere, Unreachable."""
+        last: Exception = Unreachable("no node answers")
+        for address in addresses.values():
+            try:
+                return await ask(address)
+            except NotHere as refused:
+                last = refused
+            except Unreachable as silent:
+                last = last if isinstance(last, NotHere) else silent
+        raise last
+
+    async def close(self) -> None:
+        """Close every channel."""
+        for channel in self._channels.values():
+            await channel.close()
+        self._channels.clear()
+
+
+async def asked(request: Awaitable[api_pb2.Document]) -> Any:
+    """The answered document, or what went wrong in our own words."""
+    try:
+        return json.loads((await request).json)
+    except grpc.aio.AioRpcError as error:
+        code, details = error.code(), error.details() or ""
+    if code is grpc.StatusCode.FAILED_PRECONDITION:
+        raise NotHere(details)
+    if code is grpc.StatusCode.INVALID_ARGUMENT:
+        raise Refused(details)
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        raise Unreachable("no node answers")
+    raise Refused(f"the node failed: {details or code.name}")

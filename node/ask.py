@@ -1,0 +1,151 @@
+"""Finds a cluster and asks all of it: what every command but `up` and `node` starts with."""
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from node import events_db, merge
+from node.api import ApiClient, NotHere, Refused, Unreachable
+from node.directory import Directory
+
+ANSWER_MS = 2_000
+"""How long a node may take to answer."""
+
+POLL_S = 0.2
+"""Between two looks while waiting for a state."""
+
+
+class NoCluster(Exception):
+    """There is no cluster where it was looked for; the text is the one line a person needs."""
+
+
+class Cluster:
+    """The nodes of one cluster, by its data directory or by the address of one node."""
+
+    def __init__(self, client: ApiClient, data: Path | None, connect: str | None) -> None:
+        self.client = client
+        self.connect = connect
+        self.directory = Directory(data) if data and not connect else None
+
+    async def nodes(self) -> list[dict[str, Any]]:
+        """The known nodes: name and api at least. Raises NoCluster, Unreachable, Refused."""
+        if self.connect:
+            answer = await self.client.read(self.connect, "status", timeout_ms=ANSWER_MS)
+            peers = {answer["node"]["name"]: self.connect} | answer.get("peers", {})
+            return [{"name": name, "api": api} for name, api in sorted(peers.items())]
+        assert self.directory
+        known = self.directory.known_nodes()
+        if not known:
+            where = self.directory.path
+            raise NoCluster(f"{where}: no cluster was started here; keepline up --data {where}")
+        return known
+
+    async def addresses(self) -> dict[str, str]:
+        return {node["name"]: node["api"] for node in await self.nodes()}
+
+    async def each(self, what: str, *, call: str = "", limit: int = 0) -> dict[str, Any]:
+        """Every node's document; None where a node does not answer."""
+        return await self.client.read_each(
+            await self.addresses(), what, call=call, limit=limit, timeout_ms=ANSWER_MS
+        )
+
+    async def status(self, timeout_ms: int = ANSWER_MS) -> dict[str, Any]:
+        """The merged status. Raises NoCluster; with an address also Unreachable."""
+        nodes = await self.nodes()
+        addresses = {node["name"]: node["api"] for node in nodes}
+        answers = await self.client.read_each(addresses, "status", timeout_ms=timeout_ms)
+        return merge.status(nodes, answers)
+
+    async def ready(self, timeout_ms: int) -> dict[str, Any]:
+        """The status once the cluster takes calls. Raises NoCluster when that takes longer."""
+        deadline = time.monotonic() + timeout_ms / 1_000
+        while True:
+            lacks = "no cluster was started there"
+            with contextlib.suppress(NoCluster, Unreachable):
+                status = await self.status(timeout_ms=500)
+                lacks = merge.missing(status)
+                if not lacks:
+                    return status
+            if time.monotonic() > deadline:
+                raise NoCluster(f"not ready after {timeout_ms / 1_000:g} s: {lacks}")
+            await asyncio.sleep(POLL_S)
+
+    async def rows(self, what: str) -> list[dict[str, Any]]:
+        """The merged rows of `calls`, `queues` or `agents`. Raises Unreachable."""
+        answers = await self.each(what)
+        if all(answer is None for answer in answers.values()):
+            raise Unreachable("no node answers")
+        return merge.rows(answers)
+
+    async def history(self, what: str, *, call: str = "", limit: int = 0) -> list[dict[str, Any]]:
+        """CDRs or events: as a node reads them, else from the database. Raises Unreachable."""
+        with contextlib.suppress(Unreachable):
+            found = await self.client.first(
+                await self.addresses(),
+                lambda address: self.client.read(
+                    address, what, call=call, limit=limit, timeout_ms=ANSWER_MS
+                ),
+            )
+            return list(found)
+        return self.stored(what, call=call, limit=limit)
+
+    def stored(self, what: str, *, call: str, limit: int) -> list[dict[str, Any]]:
+        """The rows as the database file has them, asking no node. Raises Unreachable."""
+        if self.directory is None:
+            raise Unreachable("no node answers")
+        read = events_db.read_cdr if what == "cdr" else events_db.read_events
+        try:
+            return read(self.directory.events, call=call, limit=limit)
+        except sqlite3.Error:
+            raise Unreachable("no node answers and there is no database of events") from None
+
+    async def trace(self, call: str) -> dict[str, Any]:
+        """A call's life in order: its events, and what each node saw. Raises Refused."""
+        answers = await self.each("trace", call=call)
+        steps = [
+            {"node": name} | step
+            for name, answer in answers.items()
+            for step in (answer or {}).get("steps", ())
+        ]
+        seen = {step["id"] for step in steps if "id" in step}
+        for event in await self.history("events", call=call):
+            if event["id"] not in seen:
+                steps.append(event)
+        if not steps:
+            raise Refused(f"no call {call!r} is known")
+        steps.sort(key=lambda step: step["wall_ms"])  # stable: equal times stay in order
+        named = [step["call"] for step in steps if step.get("call")]
+        return {"call": named[0] if named else call, "steps": steps}
+
+    async def drain(self, name: str, timeout_ms: int) -> Any:
+        """Hand the shards of the node over. Raises Refused, Unreachable."""
+        addresses = await self.addresses()
+        if name not in addresses:
+            raise Refused(f"no node {name!r}; known: {', '.join(addresses)}")
+        return await self.client.drain(addresses[name], timeout_ms=timeout_ms)
+
+    async def set_agent(self, agent: str, state: str, reason: str) -> Any:
+        """Bring an agent into a state, wherever his shard is active. Raises Refused."""
+        try:
+            return await self.client.first(
+                await self.addresses(),
+                lambda address: self.client.set_agent(
+                    address, agent, state, reason, timeout_ms=ANSWER_MS
+                ),
+            )
+        except NotHere as refused:
+            raise Refused(str(refused) or f"agent {agent}: no node decides for him now") from None
+
+
+@contextlib.asynccontextmanager
+async def cluster(data: Path | None, connect: str | None) -> AsyncIterator[Cluster]:
+    """The cluster, with its connections closed at the end."""
+    client = ApiClient()
+    try:
+        yield Cluster(client, data, connect)
+    finally:
+        await client.close()

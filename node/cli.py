@@ -1,0 +1,336 @@
+"""The command line. Results go to stdout; what went wrong is one line on stderr.
+
+Exit status: 0 done, 1 it failed (no answer, refused, calls lost), 2 wrongly asked or configured.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from node.config import NAME, ConfigError, sip_address
+from node.directory import DirectoryError
+from node.options import NodeOptions
+from node.yaml_tree import duration_ms
+
+app = typer.Typer(
+    name="keepline",
+    help="A call-centre cluster that does not drop calls.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+TABLE_ROWS = 40
+"""Rows of a table when nothing else was asked; --json has no such limit."""
+
+Centre = Annotated[Path, typer.Option("--centre", "-c", help="The centre's YAML file.")]
+Directory = Annotated[Path, typer.Option("--data", help="The cluster's data directory.")]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", envvar="KEEPLINE_DATA", help="The cluster's data directory."),
+]
+Connect = Annotated[
+    str | None,
+    typer.Option("--connect", envvar="KEEPLINE_CONNECT", help="HOST:PORT of any node."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Call = Annotated[str, typer.Option("--call", help="Only this call: its id or its Call-ID.")]
+Limit = Annotated[int, typer.Option("--limit", min=0, help="The newest so many. 0: the default.")]
+Site = Annotated[str, typer.Option("--site", help="The name of this place.")]
+
+
+@app.command()
+def up(
+    centre: Centre,
+    data: Annotated[
+        Path,
+        typer.Option("--data", envvar="KEEPLINE_DATA", help="Where the cluster keeps its files."),
+    ],
+    nodes: Annotated[int, typer.Option("--nodes", min=1, max=9, help="How many nodes.")] = 3,
+    media_ports: Annotated[
+        str, typer.Option("--media-ports", metavar="A-B", help="UDP ports for audio.")
+    ] = "30000-39999",
+    sounds: Annotated[
+        Path | None, typer.Option("--sounds", help="A folder with WAV files of your own.")
+    ] = None,
+    site: Site = "",
+) -> None:
+    """Run a cluster on this machine, in the foreground. Ctrl-C stops it in order."""
+    from node.up import plan, run
+
+    if sounds and not sounds.is_dir():
+        raise typer.BadParameter(f"{sounds} is no folder", param_hint="--sounds")
+    ports = checked_ports(media_ports)
+    made = plan(centre, data, nodes, media_ports=ports, sounds=sounds, site=site)
+    raise typer.Exit(run(made))
+
+
+@app.command()
+def node(
+    name: Annotated[str, typer.Option("--name", help="This node's name.")],
+    data: Directory,
+    centre: Centre,
+    listen: Annotated[
+        str, typer.Option("--listen", metavar="IP:PORT", help="Where link and API listen.")
+    ],
+    peers: Annotated[
+        str,
+        typer.Option("--peers", metavar="NAME=IP:PORT,...", help="All nodes, with this one."),
+    ] = "",
+    metrics_port: Annotated[
+        int, typer.Option("--metrics-port", min=0, max=65_535, help="Of /metrics; 0: any.")
+    ] = 0,
+    site: Site = "",
+) -> None:
+    """Run one node in the foreground."""
+    known = checked_peers(peers)
+    if known.setdefault(name, listen) != listen:
+        raise typer.BadParameter(f"{name} is at {known[name]} there", param_hint="--peers")
+    if not NAME.fullmatch(name) or sip_address(listen) is None:
+        raise typer.BadParameter("--name NAME and --listen IP:PORT are needed")
+    options = NodeOptions(
+        name=name, data=data, centre=centre, peers=known, metrics_port=metrics_port, site=site
+    )
+    from node.node import run_node
+
+    asyncio.run(run_node(options))
+
+
+@app.command()
+def status(
+    data: Data = None,
+    connect: Connect = None,
+    as_json: Json = False,
+    wait: Annotated[
+        str, typer.Option("--wait", metavar="ready", help="Wait until the cluster takes calls.")
+    ] = "",
+    timeout: Annotated[
+        str, typer.Option("--timeout", metavar="TIME", help="How long to wait, like 30s.")
+    ] = "30s",
+) -> None:
+    """Nodes, shards, what may be lost next, and where every call went."""
+    if wait not in ("", "ready"):
+        raise typer.BadParameter("only 'ready' can be waited for", param_hint="--wait")
+    timeout_ms = checked_time(timeout)
+
+    async def read(cluster: Any) -> Any:
+        return await (cluster.ready(timeout_ms) if wait else cluster.status())
+
+    document = with_cluster(data, connect, read)
+    from node import show
+
+    put(document, as_json, show.status)
+    if not any(one["alive"] for one in document["nodes"]):
+        raise Failed("no node answers")
+
+
+@app.command()
+def calls(data: Data = None, connect: Connect = None, as_json: Json = False) -> None:
+    """The calls of this moment."""
+    put_rows("calls", data, connect, as_json)
+
+
+@app.command()
+def queues(data: Data = None, connect: Connect = None, as_json: Json = False) -> None:
+    """The queues and who waits in them."""
+    put_rows("queues", data, connect, as_json)
+
+
+@app.command()
+def agents(data: Data = None, connect: Connect = None, as_json: Json = False) -> None:
+    """The agents and their states."""
+    put_rows("agents", data, connect, as_json)
+
+
+@app.command()
+def cdr(
+    data: Data = None,
+    connect: Connect = None,
+    as_json: Json = False,
+    call: Call = "",
+    limit: Limit = 0,
+) -> None:
+    """One record for each call that has ended."""
+    put_history("cdr", data, connect, as_json, call, limit)
+
+
+@app.command()
+def events(
+    data: Data = None,
+    connect: Connect = None,
+    as_json: Json = False,
+    call: Call = "",
+    limit: Limit = 0,
+) -> None:
+    """What happened, fact by fact."""
+    put_history("events", data, connect, as_json, call, limit)
+
+
+@app.command()
+def trace(
+    call: Annotated[str, typer.Argument(help="The id of a call, or a Call-ID.")],
+    data: Data = None,
+    connect: Connect = None,
+    as_json: Json = False,
+) -> None:
+    """A call's life in order: messages, decisions, epochs."""
+    document = with_cluster(data, connect, lambda cluster: cluster.trace(call))
+    from node import show
+
+    put(document, as_json, show.trace)
+
+
+@app.command()
+def drain(
+    name: Annotated[str, typer.Argument(metavar="NODE", help="The node's name.")],
+    data: Data = None,
+    connect: Connect = None,
+    as_json: Json = False,
+    timeout: Annotated[
+        str, typer.Option("--timeout", metavar="TIME", help="How long it may take.")
+    ] = "10s",
+) -> None:
+    """Hand all shards of a node to others, with every call."""
+    timeout_ms = checked_time(timeout)
+    document = with_cluster(data, connect, lambda cluster: cluster.drain(name, timeout_ms))
+    put(document, as_json, lambda _: f"{name} is drained")
+
+
+@app.command()
+def agent(
+    name: Annotated[str, typer.Argument(metavar="ID", help="The agent.")],
+    state: Annotated[str, typer.Argument(metavar="ready|not_ready|signed_out")],
+    data: Data = None,
+    connect: Connect = None,
+    as_json: Json = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why, in a word.")] = "",
+) -> None:
+    """Bring an agent into a state."""
+    if state not in ("ready", "not_ready", "signed_out"):
+        raise typer.BadParameter(f"{state!r} is not ready, not_ready or signed_out")
+    document = with_cluster(data, connect, lambda cluster: cluster.set_agent(name, state, reason))
+    put(document, as_json, lambda _: f"agent {name} is {state}")
+
+
+@app.command(name="version")
+def show_version() -> None:
+    """Print the version."""
+    typer.echo(version("keepline"))
+
+
+class Failed(Exception):
+    """The command was right and what it asked for did not happen."""
+
+
+def with_cluster(
+    data: Path | None, connect: str | None, ask: Callable[[Any], Awaitable[Any]]
+) -> Any:
+    """What `ask` finds out from the cluster."""
+    if not data and not connect:
+        raise typer.BadParameter(
+            "which cluster? --data DIR or --connect HOST:PORT (or KEEPLINE_DATA, KEEPLINE_CONNECT)"
+        )
+    from node.api import Refused, Unreachable
+    from node.ask import NoCluster, cluster
+
+    async def asked() -> Any:
+        async with cluster(data, connect) as found:
+            return await ask(found)
+
+    try:
+        return asyncio.run(asked())
+    except (NoCluster, Refused, Unreachable) as error:
+        raise Failed(str(error)) from None
+
+
+def put(document: Any, as_json: bool, shown: Callable[[Any], Any]) -> None:
+    """Print a document as JSON, or as people like to see it."""
+    if as_json:
+        typer.echo(json.dumps(document, ensure_ascii=False))
+        return
+    from node.show import console
+
+    console().print(shown(document))
+
+
+def put_rows(what: str, data: Path | None, connect: str | None, as_json: bool) -> None:
+    rows = with_cluster(data, connect, lambda cluster: cluster.rows(what))
+    from node.show import ROWS
+
+    put(rows, as_json, ROWS[what])
+
+
+def put_history(
+    what: str, data: Path | None, connect: str | None, as_json: bool, call: str, limit: int
+) -> None:
+    limit = limit if limit or as_json else TABLE_ROWS
+    rows = with_cluster(
+        data, connect, lambda cluster: cluster.history(what, call=call, limit=limit)
+    )
+    from node.show import ROWS
+
+    put(rows, as_json, ROWS[what])
+
+
+def checked_time(written: str) -> int:
+    value_ms = duration_ms(written)
+    if value_ms is None:
+        raise typer.BadParameter(f"{written!r} is no time like 30s", param_hint="--timeout")
+    return value_ms
+
+
+def checked_ports(written: str) -> str:
+    first, dash, last = written.partition("-")
+    is_range = dash and first.isdecimal() and last.isdecimal()
+    if not is_range or not 1_024 <= int(first) < int(last) <= 65_535:
+        raise typer.BadParameter(
+            f"{written!r} is no range of ports like 30000-39999", param_hint="--media-ports"
+        )
+    return written
+
+
+def checked_peers(written: str) -> dict[str, str]:
+    peers: dict[str, str] = {}
+    for peer in filter(None, written.split(",")):
+        name, _, address = peer.partition("=")
+        if not NAME.fullmatch(name) or sip_address(address) is None or name in peers:
+            raise typer.BadParameter(f"{peer!r} is no NAME=IP:PORT", param_hint="--peers")
+        peers[name] = address
+    return peers
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: list[str]) -> int:
+    """Run one command and answer its exit status."""
+    from node.up import StartError
+
+    try:
+        done = app(words or ["--help"], prog_name="keepline", standalone_mode=False)
+    except typer.TyperException as error:  # wrongly asked
+        return complain(error.format_message(), 2)
+    except (ConfigError, DirectoryError, StartError) as error:
+        return complain(str(error), 2)
+    except Failed as error:
+        return complain(str(error), 1)
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        return 1
+    return done if isinstance(done, int) else 0
+
+
+def complain(what: str, status: int) -> int:
+    """One line on stderr, and the exit status."""
+    print("keepline:", " ".join(what.split("\n")), file=sys.stderr)
+    return status

@@ -1,0 +1,146 @@
+"""The cluster's answer, made of the answers of its nodes.
+
+A node answers for itself, also one that was deposed and does not know it yet; so of each shard the
+answer with the highest epoch counts, and within it the active's. The shapes here are the JSON
+interface of the command line: names stay, more may be added.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+COPIES = 3
+"""A shard has this many copies, or one on every node when there are fewer nodes."""
+
+Document = dict[str, Any]
+
+LEDGER = (
+    "received",
+    "refused",
+    "ended_before_queue",
+    "queued",
+    "waiting",
+    "answered",
+    "abandoned",
+    "exited",
+    "overflowed",
+    "callback",
+    "failed",
+)
+"""Every class of the ledger; each is counted when it happens, none is found by subtraction."""
+
+
+def status(nodes: Sequence[Document], answers: Mapping[str, Document | None]) -> Document:
+    """The status of the cluster whose `nodes` are known, from each node's `status` or None.
+
+    A node's status is {"node": {"name", "pid", "site"}, "shards": [{"name", "role", "epoch",
+    "active", "in_sync", "serving", "sip", "calls", "waiting", "talking", "ledger"}],
+    "media": [{"name", "up"}], "alarms": [...]}.
+    """
+    shards = merged_shards(answers)
+    ledger = {name: sum(int(shard["ledger"].get(name, 0)) for shard in shards) for name in LEDGER}
+    alarms: list[Any] = []
+    for answer in answers.values():
+        alarms += [alarm for alarm in (answer or {}).get("alarms", ()) if alarm not in alarms]
+    return {
+        "nodes": [merged_node(node, answers.get(node["name"])) for node in nodes],
+        "shards": shards,
+        "can_lose": min((max(0, len(shard["in_sync"]) - 1) for shard in shards), default=0),
+        "ledger": ledger | {"unaccounted": unaccounted(ledger)},
+        "media": merged_media(answers),
+        "alarms": alarms,
+    }
+
+
+def merged_node(known: Document, answer: Document | None) -> Document:
+    said = answer["node"] if answer else {}
+    return {
+        "name": known["name"],
+        "pid": said.get("pid", known.get("pid", 0)),
+        "alive": answer is not None,
+        "site": said.get("site", known.get("site", "")),
+        "metrics": known.get("metrics", ""),
+    }
+
+
+def merged_shards(answers: Mapping[str, Document | None]) -> list[Document]:
+    best: dict[str, Document] = {}
+    for answer in answers.values():
+        for shard in answer["shards"] if answer else ():
+            other = best.get(shard["name"])
+            if other is None or rank(shard) > rank(other):
+                best[shard["name"]] = shard
+    return [
+        {
+            "name": name,
+            "epoch": shard["epoch"],
+            "active": node_name(shard.get("active") or ""),
+            "in_sync": [node_name(member) for member in shard.get("in_sync", ())],
+            "serving": bool(shard.get("serving")),
+            "sip": shard.get("sip", ""),
+            "calls": shard.get("calls", 0),
+            "waiting": shard.get("waiting", 0),
+            "talking": shard.get("talking", 0),
+            "ledger": shard.get("ledger") or {},
+        }
+        for name, shard in sorted(best.items())
+    ]
+
+
+def rank(shard: Document) -> tuple[int, bool]:
+    return shard["epoch"], shard.get("role") == "active"
+
+
+def node_name(member: str) -> str:
+    """The node of a member `node:incarnation`."""
+    return member.partition(":")[0]
+
+
+def merged_media(answers: Mapping[str, Document | None]) -> list[Document]:
+    """Each media server, up when every node that answers reaches it."""
+    found: dict[str, Document] = {}
+    for answer in answers.values():
+        for server in (answer or {}).get("media", ()):
+            merged = found.setdefault(server["name"], dict(server))
+            merged["up"] = bool(merged["up"] and server["up"])
+    return list(found.values())
+
+
+def unaccounted(ledger: Mapping[str, int]) -> int:
+    """How many calls are in no class: 0, or somebody has to look."""
+    arrived = ledger["received"] - (
+        ledger["refused"] + ledger["ended_before_queue"] + ledger["queued"]
+    )
+    served = ledger["queued"] - sum(ledger[name] for name in LEDGER[LEDGER.index("waiting") :])
+    return abs(arrived) + abs(served)
+
+
+def missing(merged: Document) -> str:
+    """What the cluster of this status still lacks to be ready; empty: it is."""
+    if not any(node["alive"] for node in merged["nodes"]):
+        return "no node answers"
+    if not merged["shards"]:
+        return "no shard is known yet"
+    copies = min(len(merged["nodes"]), COPIES)
+    for shard in merged["shards"]:
+        if not shard["active"] or not shard["serving"]:
+            return f"shard {shard['name']} has no serving node"
+        if len(shard["in_sync"]) < copies:
+            return f"shard {shard['name']} has {len(shard['in_sync'])} of {copies} copies"
+    for server in merged["media"]:
+        if not server["up"]:
+            return f"media server {server['name']} is not reached by every node"
+    return ""
+
+
+def rows(answers: Mapping[str, Sequence[Document] | None]) -> list[Document]:
+    """The rows of every shard from the node that has its highest epoch."""
+    epochs: dict[str, int] = {}
+    for answer in answers.values():
+        for row in answer or ():
+            epochs[row["shard"]] = max(row["epoch"], epochs.get(row["shard"], 0))
+    return [
+        row
+        for answer in answers.values()
+        for row in answer or ()
+        if row["epoch"] == epochs[row["shard"]]
+    ]

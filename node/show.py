@@ -1,0 +1,217 @@
+"""Tables for people. What a machine reads is `--json`."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+Document = Mapping[str, Any]
+
+STYLES = {
+    "ready": "green",
+    "talking": "cyan",
+    "offered": "yellow",
+    "offering": "yellow",
+    "wrap_up": "magenta",
+    "not_ready": "red",
+    "paused": "red",
+    "signed_out": "dim",
+    "waiting": "yellow",
+    "answered": "green",
+    "abandoned": "yellow",
+    "failed": "red",
+    "refused": "red",
+}
+
+SHARD_OF_LEDGER = 3
+"""Classes of the ledger in one line of the status."""
+
+
+def console() -> Console:
+    return Console(highlight=False)
+
+
+def table(*columns: str) -> Table:
+    """A table without lines; a column that ends in > is aligned to the right."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for column in columns:
+        right = column.endswith(">")
+        made.add_column(column.rstrip(">"), justify="right" if right else "left")
+    return made
+
+
+def state(name: str) -> Text:
+    return Text(name, STYLES.get(name, ""))
+
+
+def plain(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def seconds(value_ms: Any) -> str:
+    """A length of time: 12.3 s, 4:05 from a minute on."""
+    if not isinstance(value_ms, int):
+        return ""
+    if value_ms < 60_000:
+        return f"{value_ms / 1_000:.1f} s"
+    minutes, rest = divmod(value_ms // 1_000, 60)
+    return f"{minutes}:{rest:02d}"
+
+
+def clock(moment: Any) -> str:
+    """The time of day of an ISO 8601 moment, in UTC."""
+    return str(moment)[11:23].rstrip("Z") if moment else ""
+
+
+def status(document: Document) -> RenderableType:
+    """Nodes, shards, what may be lost next and the ledger."""
+    nodes = table("node", "state", "pid>", "active for", "site")
+    for node in document["nodes"]:
+        active = [shard["name"] for shard in document["shards"] if shard["active"] == node["name"]]
+        alive = Text("up", "green") if node["alive"] else Text("no answer", "red")
+        nodes.add_row(node["name"], alive, plain(node["pid"]), ", ".join(active), node["site"])
+    shards = table("shard", "active", "epoch>", "in sync", "SIP", "calls>", "waiting>", "talking>")
+    for shard in document["shards"]:
+        shards.add_row(
+            shard["name"],
+            Text(shard["active"] or "nobody", "" if shard["serving"] else "red"),
+            plain(shard["epoch"]),
+            " ".join(shard["in_sync"]),
+            shard["sip"],
+            *(plain(shard[name]) for name in ("calls", "waiting", "talking")),
+        )
+    return Group(nodes, "", shards, "", *status_lines(document))
+
+
+def status_lines(document: Document) -> Iterable[Text]:
+    can_lose = document["can_lose"]
+    nodes = "node" if can_lose == 1 else "nodes"
+    yield Text(f"can lose {can_lose} more {nodes}", "green" if can_lose else "red")
+    for server in document["media"]:
+        if not server["up"]:
+            yield Text(f"media server {server['name']} is not reached by every node", "red")
+    ledger = document["ledger"]
+    counted = [f"{name.replace('_', ' ')} {number}" for name, number in ledger.items() if number]
+    yield Text("calls: " + (", ".join(counted) or "none yet"))
+    if ledger["unaccounted"]:
+        yield Text(f"ALARM: {ledger['unaccounted']} calls are in no class of the ledger", "red")
+    for alarm in document["alarms"]:
+        yield Text(f"ALARM: {alarm if isinstance(alarm, str) else alarm.get('text', alarm)}", "red")
+
+
+def calls(rows: Sequence[Document]) -> RenderableType:
+    made = table("call", "number", "queue", "state", "for>", "agent", "caller")
+    for row in rows:
+        made.add_row(
+            row["call"],
+            plain(row.get("number")),
+            plain(row.get("queue")),
+            state(plain(row.get("state"))),
+            seconds(row.get("for_ms")),
+            plain(row.get("agent")),
+            plain(row.get("caller")),
+        )
+    return listed(made, rows, "no calls")
+
+
+def queues(rows: Sequence[Document]) -> RenderableType:
+    made = table("queue", "shard", "waiting>", "longest>", "talking>", "agents>", "ready>")
+    for row in rows:
+        made.add_row(
+            row["queue"],
+            row["shard"],
+            plain(row.get("waiting")),
+            seconds(row.get("longest_wait_ms")),
+            plain(row.get("talking")),
+            plain(row.get("agents")),
+            plain(row.get("ready")),
+        )
+    return listed(made, rows, "no queues")
+
+
+def agents(rows: Sequence[Document]) -> RenderableType:
+    made = table("agent", "name", "state", "reason", "for>", "queues", "call")
+    for row in rows:
+        made.add_row(
+            row["agent"],
+            plain(row.get("name")),
+            state(plain(row.get("state"))),
+            plain(row.get("reason")),
+            seconds(row.get("for_ms")),
+            " ".join(row.get("queues", ())),
+            plain(row.get("call")),
+        )
+    return listed(made, rows, "no agents")
+
+
+def cdr(rows: Sequence[Document]) -> RenderableType:
+    made = table("ended", "call", "number", "queue", "outcome", "wait>", "talk>", "agent")
+    for row in rows:
+        made.add_row(
+            clock(row.get("ended_at")),
+            row["call"],
+            plain(row.get("number")),
+            plain(row.get("queue")),
+            state(plain(row.get("outcome"))),
+            seconds(row.get("wait_ms")),
+            seconds(row.get("talk_ms")),
+            plain(row.get("agent")),
+        )
+    return listed(made, rows, "no calls have ended")
+
+
+EVENT_FRAME = ("id", "at", "wall_ms", "shard", "epoch", "kind", "call", "node")
+
+
+def details(row: Document, but: Sequence[str] = EVENT_FRAME) -> str:
+    """What a row says besides its frame."""
+    return " ".join(
+        f"{name}={value}"
+        for name, value in row.items()
+        if name not in but and value not in (None, "")
+    )
+
+
+def events(rows: Sequence[Document]) -> RenderableType:
+    made = table("at", "shard", "epoch>", "event", "call", "details")
+    for row in rows:
+        made.add_row(
+            clock(row["at"]),
+            row["shard"],
+            plain(row["epoch"]),
+            row["kind"],
+            row["call"],
+            details(row),
+        )
+    return listed(made, rows, "no events")
+
+
+def trace(document: Document) -> RenderableType:
+    """A call's steps, with the epoch and, for messages, the node that saw them."""
+    made = table("at", "node", "epoch>", "what", "details")
+    for step in document["steps"]:
+        made.add_row(
+            clock(step.get("at")),
+            plain(step.get("node")),
+            plain(step.get("epoch")),
+            plain(step.get("kind")),
+            Text(plain(step.get("text")) or details(step, (*EVENT_FRAME, "text"))),
+        )
+    return Group(f"call {document['call']}", "", made)
+
+
+def listed(made: Table, rows: Sequence[Document], empty: str) -> RenderableType:
+    return made if rows else Text(empty, "dim")
+
+
+ROWS: dict[str, Callable[[Sequence[Document]], RenderableType]] = {
+    "calls": calls,
+    "queues": queues,
+    "agents": agents,
+    "cdr": cdr,
+    "events": events,
+}
+"""How each list of rows is shown."""

@@ -1,0 +1,342 @@
+"""A call from the first INVITE to the CDR, and every way out of every state."""
+
+import pytest
+
+from calls import inputs
+from calls.view import ledger
+from tests.calls.phones import Caller, Phone
+from tests.calls.world import HOLD, SDP, World, centre
+
+
+def start(agents: int = 1, **options: object) -> tuple[World, list[Phone]]:
+    world = World(centre(agents, **options))  # type: ignore[arg-type]
+    phones = [Phone(world, str(1001 + i), 7001 + i) for i in range(agents)]
+
+    def hear(msg: object, address: object) -> None:
+        for phone in phones:
+            phone.hear(msg, address)  # type: ignore[arg-type]
+
+    world.on_message = hear
+    return world, phones
+
+
+def accounted(world: World) -> None:
+    assert ledger(world.records)["unaccounted"] == 0
+
+
+def talking(world: World, phone: Phone) -> Caller:
+    caller = Caller(world)
+    caller.call()
+    world.run(2_000)
+    assert world.facts("answered"), world.events
+    assert phone.acks
+    return caller
+
+
+def test_a_call_is_answered_prompted_queued_offered_and_talked() -> None:
+    world, (phone,) = start()
+    caller = talking(world, phone)
+    world.run(10_000)
+    caller.bye()
+    world.run(100)
+
+    (cdr,) = world.facts("ended")
+    assert cdr["outcome"] == "answered"
+    assert cdr["agent"] == "1001"
+    assert 9_900 <= cdr["talk_ms"] <= 10_500
+    assert phone.byes
+    assert world.agent().state == "wrap_up"
+    assert world.deleted == [cdr["call"]]
+    accounted(world)
+    world.run(40_000)
+    assert world.agent().state == "ready"
+    assert not [key for key in world.records if key.startswith(("call/", "leg/", "outbox/"))]
+
+
+def test_the_agents_bye_ends_the_callers_leg_too() -> None:
+    world, (phone,) = start(wrap_up_ms=0)
+    talking(world, phone)
+    phone.bye()
+    assert [msg.method for msg, address in world.sent if msg.method == "BYE"] == ["BYE"]
+    assert world.answers(200, "BYE")
+    assert world.facts("ended")[0]["by"] == "agent"
+    assert world.agent().state == "ready"
+
+
+def test_a_caller_who_leaves_in_the_prompt_was_never_queued() -> None:
+    world, _ = start()
+    caller = Caller(world)
+    caller.call()
+    world.run(500)
+    caller.bye()
+    assert world.facts("ended")[0]["outcome"] == "ended_before_queue"
+    assert not world.facts("queued")
+    accounted(world)
+
+
+def test_a_caller_who_leaves_while_waiting_has_abandoned() -> None:
+    world, _ = start(agents=0)
+    caller = Caller(world)
+    caller.call()
+    world.run(5_000)
+    caller.bye()
+    assert world.facts("ended")[0]["outcome"] == "abandoned"
+    accounted(world)
+
+
+def test_a_caller_who_leaves_while_a_phone_rings_takes_the_invite_back() -> None:
+    world, (phone,) = start()
+    phone.status = 180
+    caller = Caller(world)
+    caller.call()
+    world.run(2_000)
+    assert world.agent().state == "offered"
+    caller.bye()
+    world.run(100)
+    assert phone.cancelled
+    assert world.agent().state == "ready"
+    assert world.agent().leg == ""
+    assert world.facts("ended")[0]["outcome"] == "abandoned"
+    accounted(world)
+
+
+def test_cancel_while_it_rings_at_the_caller_gets_200_and_487() -> None:
+    world, _ = start(ring_ms=3_000)
+    caller = Caller(world)
+    caller.invite()
+    world.run(1_000)
+    assert world.answers(180)
+    caller.cancel()
+    assert world.answers(200, "CANCEL")
+    assert world.answers(487, "INVITE")
+    assert world.facts("ended")[0]["outcome"] == "ended_before_queue"
+    accounted(world)
+
+
+def test_after_the_ringing_the_caller_is_answered() -> None:
+    world, _ = start(ring_ms=3_000)
+    caller = Caller(world)
+    caller.invite()
+    world.run(2_900)
+    assert not world.answers(200)
+    world.run(200)
+    assert world.answers(200, "INVITE")
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(486, "busy"), (603, "declined"), (480, "declined"), (404, "unreachable"), (503, "unreachable")],
+)
+def test_an_agent_who_does_not_take_it_is_not_ready_and_the_caller_waits(
+    status: int, reason: str
+) -> None:
+    world, (phone,) = start()
+    phone.status = status
+    Caller(world).call()
+    world.run(8_000)
+    assert (world.agent().state, world.agent().reason) == ("not_ready", reason)
+    assert len(phone.invites) == 1
+    assert world.state == [2]
+
+
+def test_an_agent_who_does_not_answer_in_time_is_cancelled_and_another_is_offered() -> None:
+    world, (first, second) = start(agents=2)
+    first.status = 180
+    Caller(world).call()
+    world.run(1_600 + 20_000)
+    assert first.cancelled
+    assert world.agent("1001").reason == "no_answer"
+    world.run(500)
+    assert second.invites
+    assert world.facts("answered")[0]["agent"] == "1002"
+
+
+def test_after_a_pause_he_is_not_offered_the_same_call_within_five_seconds() -> None:
+    world, (phone,) = start(pause_ms=1_000)
+    phone.status = 486
+    Caller(world).call()
+    world.run(2_000)
+    assert len(phone.invites) == 1
+    assert world.agent().state in ("paused", "ready")
+    world.run(3_900)
+    assert len(phone.invites) == 1
+    world.run(1_500)
+    assert len(phone.invites) == 2
+
+
+def test_a_200_that_crosses_our_cancel_is_acknowledged_and_hung_up() -> None:
+    world, (phone,) = start()
+    phone.status = 180
+    caller = Caller(world)
+    caller.call()
+    world.run(2_000)
+    phone.in_call.add(phone.invites[-1].call_id)  # he lifts the handset: CANCEL comes too late
+    caller.bye()
+    phone.pick_up()
+    world.run(100)
+    assert phone.acks
+    assert phone.byes
+    assert world.agent().state == "ready"
+
+
+def test_hold_is_answered_on_his_side_and_the_caller_hears_music() -> None:
+    world, (phone,) = start()
+    talking(world, phone)
+    phone.request("INVITE", HOLD)
+    world.run(10)
+    (session,) = world.media.values()
+    caller, agent = session.legs
+    assert [source.name for source in caller.hears] == ["music.wav"]
+    assert agent.hears == ()
+    phone.request("ACK")
+    phone.request("INVITE", SDP)
+    world.run(10)
+    (session,) = world.media.values()
+    assert [source.leg for source in session.legs[0].hears] == [agent.name]
+    assert [fact["by"] for fact in world.facts("held") + world.facts("retrieved")] == [
+        "1001",
+        "1001",
+    ]
+
+
+def test_an_offerless_invite_gets_our_offer_and_its_answer_comes_with_the_ack() -> None:
+    world, _ = start()
+    caller = Caller(world, body="")
+    caller.invite()
+    world.run(10)
+    final = caller.final()
+    assert final is not None
+    assert "m=audio" in final.body
+    caller.ack(SDP)
+    world.run(2_000)
+    assert world.facts("answered")
+
+
+def test_a_reinvite_while_ours_is_pending_gets_491() -> None:
+    world, (phone,) = start()
+    phone.status = 180
+    Caller(world).call()
+    world.run(2_000)
+    phone.status = 200
+    phone.pick_up()
+    # The 200 is under way; a re-INVITE of ours to the caller is pending.
+    world.run(5)
+    (session,) = world.media.values()
+    refused = inputs.MediaRefused(session.id, session.counter, "no_ports")
+    world.post(refused)
+    world.run(20)
+    assert len(world.requests("INVITE")) >= 1
+
+
+def test_an_unknown_number_gets_404_and_its_repeat_too() -> None:
+    world, _ = start()
+    caller = Caller(world, number="9999")
+    caller.invite()
+    caller.invite()
+    assert len(world.answers(404)) == 2
+    assert ledger(world.records)["refused"] == 1
+    accounted(world)
+
+
+@pytest.mark.parametrize("why", ["overload", "draining", "no_media"])
+def test_a_node_that_takes_no_calls_says_503_and_when_to_try_again(why: str) -> None:
+    world, _ = start()
+    text = (
+        "INVITE sip:4001@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.9:5070;branch=z9hG4bKx\r\n"
+        "Max-Forwards: 70\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:4001@b>\r\nCall-ID: x\r\n"
+        "CSeq: 1 INVITE\r\nContact: <sip:a@127.0.0.9:5070>\r\nContent-Length: 0\r\n\r\n"
+    )
+    world.request_from(text, refuse=why)
+    (answer,) = world.answers(503)
+    assert answer.get("retry-after")
+    accounted(world)
+
+
+def test_a_media_server_that_refuses_the_offer_means_488() -> None:
+    world, _ = start()
+    world.media_refuses = "not_acceptable"
+    Caller(world).invite()
+    world.run(10)
+    assert world.answers(488)
+    assert world.facts("ended")[0]["outcome"] == "refused"
+    accounted(world)
+
+
+def test_a_phone_whose_sdp_is_refused_does_not_cost_the_caller_his_call() -> None:
+    world, (phone,) = start()
+    phone.status = 180
+    Caller(world).call()
+    world.run(2_000)
+    world.media_refuses = "bad_sdp"
+    phone.pick_up()
+    world.run(2)
+    world.media_refuses = ""
+    world.run(50)
+    assert phone.byes
+    assert world.state == [2]
+    assert world.agent().state == "not_ready"
+
+
+def test_a_phone_that_vanished_is_found_within_90_seconds() -> None:
+    world, (phone,) = start()
+    talking(world, phone)
+    phone.dead = True
+    world.run(25_000)
+    probe = next(msg for msg in world.requests("OPTIONS") if msg.call_id == phone.invites[0].call_id)
+    world.post(inputs.TimedOut(probe.branch, "OPTIONS"))  # timer F, 32 s later
+    assert world.facts("ended")[0]["cause"] == "gone"
+    assert any(address == ("127.0.0.9", 5070) for msg, address in world.sent if msg.method == "BYE")
+
+
+def test_a_200_without_ack_ends_the_call() -> None:
+    world, _ = start()
+    caller = Caller(world)
+    caller.invite()
+    world.run(33_000)
+    assert world.facts("ended")[0]["cause"] == "no_ack"
+    assert world.requests("BYE")
+    accounted(world)
+
+
+def test_callers_get_agents_in_order_of_arrival() -> None:
+    world, _phones = start(agents=1, wrap_up_ms=0)
+    phone = _phones[0]
+    world.post(inputs.SetAgent("1001", "not_ready", "meeting"))
+    callers = [Caller(world, f"c{i}") for i in range(5)]
+    for caller in callers:
+        caller.call()
+        world.run(100)
+    world.run(2_000)
+    assert not phone.invites
+    world.post(inputs.SetAgent("1001", "ready", ""))
+    for _ in callers:
+        world.run(100)
+        phone.bye()
+        world.run(50)
+    order = [fact["call"] for fact in world.facts("answered")]
+    assert order == [fact["call"] for fact in world.facts("received")]
+    accounted(world)
+
+
+def test_bye_repeated_to_an_ended_dialog_still_gets_200() -> None:
+    world, (phone,) = start()
+    caller = talking(world, phone)
+    caller.bye()
+    world.run(10)
+    world.takeover()
+    caller.cseq -= 1
+    caller.bye()
+    assert len(world.answers(200, "BYE")) >= 2
+
+
+def test_digits_by_info_and_by_rtp_are_kept_once() -> None:
+    world, (phone,) = start()
+    caller = talking(world, phone)
+    (session,) = world.media
+    world.post(inputs.Digit(session, 7, "caller", "5"))
+    world.post(inputs.Digit(session, 7, "caller", "5"))
+    caller.request(
+        "INFO", body="Signal=7\r\nDuration=100\r\n", extra="Content-Type: application/dtmf-relay\r\n"
+    )
+    caller.bye()
+    assert world.facts("ended")[0]["digits"].startswith("5")
