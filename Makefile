@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: setup demo test check bench proto stubs lock clone-check
+.PHONY: setup demo test check bench soak needs proto stubs lock clone-check
 .DELETE_ON_ERROR:
 
 setup: $(installed)
@@ -34,8 +34,21 @@ $(installed): $(locked)
 demo: setup
 	@keepline demo
 
-test: check
+# Everything that .ci/run runs.
+test: needs check
 	$(PY) -m pytest
+
+# Every fault many times over; about an hour.
+soak: needs setup
+	$(PY) -m pytest -m soak
+
+# What the tests run besides Python packages: SIPp. Without root, its tests say how to install it.
+needs: ; @\
+	command -v sipp >/dev/null && exit 0; \
+	install="apt-get install --yes --no-install-recommends sip-tester"; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+	then apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$install >/dev/null; \
+	else echo "sipp is missing; install it with: sudo $$install" >&2; fi
 
 check: stubs
 	ruff check
@@ -43,8 +56,9 @@ check: stubs
 	mypy
 	lint-imports --no-logo
 
+# The figures of the design, measured here, as JSON.
 bench: setup
-	@$(PY) -m timeit -s 'from sip.message import parse' 'parse(b"INVITE sip:a@b SIP/2.0\r\n\r\n")'
+	@$(PY) tests/bench.py
 
 # $(call protoc,DIR): the stubs of every contract, into DIR.
 protoc = $(PY) -m grpc_tools.protoc -Iproto --python_out=$(1) --grpc_python_out=$(1) \

@@ -1,8 +1,8 @@
 """A standby's side: what it takes from the active of its epoch into its copy of the log.
 
 It acknowledges a batch only when it holds everything before it. Batches of an older epoch are
-dropped only in exchange for the new active's batch of the same number: until then this member may be
-the only one that holds what was acknowledged.
+dropped only in exchange for the new active's batch of the same number: until then this member may
+be the only one that holds what was acknowledged.
 """
 
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Copy:
         self._newest = (0, 0)  # (epoch, snapshot) of the newest snapshot that began
 
     def follow(self) -> None:
-        """A new active, or a new stream from it: what was half received is void."""
+        """A new active: what was half received from the old one is void."""
         self.receiving = None
 
     def position(self, epoch: int) -> Position:

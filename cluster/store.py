@@ -44,6 +44,9 @@ class Store(Protocol):
     async def put(self, key: str, value: bytes) -> None:
         """Store without a condition (membership, for display and judgement). StoreAway."""
 
+    async def delete(self, key: str) -> None:
+        """Remove without a condition (membership of processes that are gone). StoreAway."""
+
     def locked_ms(self) -> int:
         """How long the running change has been kept waiting by another process's lock; 0: not."""
 
@@ -80,8 +83,9 @@ class Process(msgspec.Struct, frozen=True):
     pid: int
     start_time: int
     """Clock ticks after boot (field 22 of /proc/PID/stat): tells a reused pid."""
+    host: str
     boot_id: str
-    """Another one: another host, or the same host after a restart."""
+    """Another one on the same host: the host was restarted."""
     address: str = ""
     started_ms: int = 0
     """Unix time in ms."""

@@ -80,9 +80,10 @@ def lost(view: View, talked: Sequence[Talk], *, ended: bool) -> list[Loss]:
 
 
 def _set_up(call: CallerCall) -> Iterator[Loss]:
-    if call.refused and call.cancelled_ms == NEVER:
-        reason = "no_answer" if call.refused == 408 else "refused"
-        yield Loss(reason, call.who, call.call, str(call.refused))
+    if call.refused == 408:
+        yield Loss("no_answer", call.who, call.call)
+    elif call.refused and call.cancelled_ms == NEVER:
+        yield Loss("refused", call.who, call.call, str(call.refused))
 
 
 def _ending(call: AgentCall | CallerCall, *, ended: bool) -> Iterator[Loss]:

@@ -120,7 +120,8 @@ def judge(log: Sequence[AnyFact], *, ended: bool = True) -> Verdict:
     jumped = overtaken(view, talked)
     connected = {talk.caller.call for talk in talked}
     picked_up = sum(offer.answered_ms != NEVER for offer in offers)
-    audios = [call.ears.audio for call in (*callers, *offers) if call.ears.audio is not None]
+    calls: list[CallerCall | AgentCall] = [*callers, *offers]
+    audios = [call.ears.audio for call in calls if call.ears.audio is not None]
     return Verdict(
         ok=not (losses or doubles or jumped),
         offered=len(callers),

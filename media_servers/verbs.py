@@ -171,9 +171,7 @@ def stop(session: Session, leg: str) -> Session:
 def hold(session: Session, leg: str, music: str) -> Session:
     """`leg` holds: it hears nothing, all others hear `music`, looped."""
     sound = File(music, loop=True, play=0)
-    return _every(
-        session, lambda old: replace(old, hears=() if old.name == leg else (sound,))
-    )
+    return _every(session, lambda old: replace(old, hears=() if old.name == leg else (sound,)))
 
 
 def resume(session: Session) -> Session:
@@ -182,7 +180,7 @@ def resume(session: Session) -> Session:
 
 
 def repoint(session: Session, leg: str, sdp: str) -> Session:
-    """The phone of `leg` offers `sdp`: a re-INVITE of its own. The same offer again: same answer."""
+    """The phone of `leg` re-INVITEs with `sdp`. The same offer again: the same answer."""
 
     def pointed(old: Leg) -> Leg:
         if old.remote == sdp and not old.offers:

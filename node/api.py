@@ -38,7 +38,7 @@ class NotHere(Refused):
 
 
 class Unreachable(Exception):
-    """No answer within the deadline; whether the node did what was asked is not known."""
+    """No answer, or the node failed; whether it did what was asked is not known."""
 
 
 class Reader(Protocol):
@@ -194,4 +194,4 @@ async def asked(request: Awaitable[api_pb2.Document]) -> Any:
         raise Refused(details)
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         raise Unreachable("no node answers")
-    raise Refused(f"the node failed: {details or code.name}")
+    raise Unreachable(f"the node failed: {details or code.name}")

@@ -286,14 +286,14 @@ def checked_time(written: str) -> int:
     return value_ms
 
 
-def checked_ports(written: str) -> str:
+def checked_ports(written: str) -> tuple[int, int]:
     first, dash, last = written.partition("-")
     is_range = dash and first.isdecimal() and last.isdecimal()
     if not is_range or not 1_024 <= int(first) < int(last) <= 65_535:
         raise typer.BadParameter(
             f"{written!r} is no range of ports like 30000-39999", param_hint="--media-ports"
         )
-    return written
+    return int(first), int(last)
 
 
 def checked_peers(written: str) -> dict[str, str]:

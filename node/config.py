@@ -27,7 +27,7 @@ AGENT_STATES = ("ready", "not_ready", "signed_out")
 DEFAULT_SHARD = "main"
 DEFAULT_SIP: Address = ("127.0.0.1", 5060)
 
-SECOND_MS = 1_000
+LEAST_MS = 100
 HOUR_MS = 3_600_000
 
 
@@ -46,22 +46,19 @@ def load_centre(path: Path) -> Centre:
 
 
 def sip_address(text: str) -> Address | None:
-    """`IP:PORT` or `[IPv6]:PORT` with a literal address; None when it is not one."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65_536:
-        return None
-    ip = literal_ip(host)
-    return (ip, int(port)) if ip else None
+    """`IP:PORT` with a literal IPv4 address; None when it is not one."""
+    host, _, port = text.rpartition(":")
+    is_port = re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 65_536
+    return (host, int(port)) if is_port and is_ip(host) else None
 
 
-def literal_ip(host: str) -> str | None:
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if (":" in bare) != (bare != host):  # IPv6 in brackets, IPv4 without (RFC 3261 §19.1.1)
-        return None
+def is_ip(host: str) -> bool:
+    """Is this a literal IPv4 address? Media and SIP speak no IPv6 yet."""
     try:
-        return str(ipaddress.ip_address(bare))
+        ipaddress.IPv4Address(host)
     except ValueError:
-        return None
+        return False
+    return True
 
 
 def check_name(tree: Tree, name: str, pattern: re.Pattern[str] = NAME) -> None:
@@ -83,7 +80,7 @@ def read_shards(tree: Tree | None) -> dict[str, Shard]:
             raise fields["sip"].wrong(
                 f"{fields['sip'].text()!r} is no address; write IP:PORT, like 127.0.0.1:5060"
             )
-        ip = ipaddress.ip_address(address[0])
+        ip = ipaddress.IPv4Address(address[0])
         if ip.is_unspecified or ip.is_multicast:
             raise fields["sip"].wrong(f"{ip} is not the address of one host; phones answer to it")
         if address in owner:
@@ -119,7 +116,7 @@ def read_queues(tree: Tree | None, shards: dict[str, Shard]) -> dict[str, Queue]
         if "strategy" in fields:
             given["strategy"] = fields["strategy"].one_of(STRATEGIES, "strategy")
         if "offer_timeout" in fields:
-            offer_ms = fields["offer_timeout"].duration_ms(SECOND_MS, HOUR_MS)
+            offer_ms = fields["offer_timeout"].duration_ms(LEAST_MS, HOUR_MS)
             given["offer_timeout_ms"] = offer_ms
         if "wrap_up" in fields:
             given["wrap_up_ms"] = fields["wrap_up"].duration_ms(0, 24 * HOUR_MS)
@@ -138,7 +135,7 @@ def read_no_answer(tree: Tree) -> int:
         return 0
     if isinstance(written, str):
         raise tree.wrong("must be not_ready or {pause: 3s}")
-    return tree.fields(("pause",), required=("pause",))["pause"].duration_ms(100, 24 * HOUR_MS)
+    return tree.fields(("pause",), required=("pause",))["pause"].duration_ms(LEAST_MS, 24 * HOUR_MS)
 
 
 def sound(tree: Tree) -> str:
@@ -199,12 +196,12 @@ def read_agents(tree: Tree | None, queues: dict[str, Queue]) -> dict[str, Agent]
 
 
 def phone_uri(tree: Tree) -> str:
-    """A SIP URI whose host is a literal IP address: there is no DNS on the call path."""
+    """A SIP URI whose host is a literal IPv4 address: there is no DNS on the call path."""
     uri = tree.text()
     found = PHONE.fullmatch(uri)
     if not found:
         raise tree.wrong(f"{uri!r} is no SIP URI, like sip:1001@127.0.0.1:7001")
     host = found[2]
-    if literal_ip(host) is None and sip_address(host) is None:
-        raise tree.wrong(f"{host!r} is no IP address with an optional port")
+    if not is_ip(host) and sip_address(host) is None:
+        raise tree.wrong(f"{host!r} is no IPv4 address with an optional port")
     return uri

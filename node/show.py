@@ -26,9 +26,6 @@ STYLES = {
     "refused": "red",
 }
 
-SHARD_OF_LEDGER = 3
-"""Classes of the ledger in one line of the status."""
-
 
 def console() -> Console:
     return Console(highlight=False)
@@ -110,7 +107,7 @@ def calls(rows: Sequence[Document]) -> RenderableType:
             plain(row.get("number")),
             plain(row.get("queue")),
             state(plain(row.get("state"))),
-            seconds(row.get("for_ms")),
+            seconds(row.get("talk_ms") or row.get("wait_ms") or row.get("age_ms")),
             plain(row.get("agent")),
             plain(row.get("caller")),
         )

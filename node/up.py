@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import select
+import shlex
 import shutil
 import signal
 import socket
@@ -19,8 +20,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import media_servers.embedded
 from calls.centre import Address, Centre
+from media_servers.io import launch
 from node.config import load_centre
 from node.directory import Directory, DirectoryError
 from node.say import say
@@ -38,7 +39,7 @@ STOP_MS = 10_000
 PORTS = range(20_000, 30_000)
 """Where link, API and metrics listen: below the ports the kernel gives to clients."""
 
-MEDIA_PORTS = "30000-39999"
+MEDIA_PORTS = (30_000, 39_999)
 
 
 class StartError(Exception):
@@ -69,7 +70,7 @@ class Plan:
     centre: Centre
     directory: Directory
     nodes: int
-    media_ports: str = MEDIA_PORTS
+    media_ports: tuple[int, int] = MEDIA_PORTS
     sounds: Path | None = None
     site: str = ""
     links: dict[str, str] = field(default_factory=dict)
@@ -82,7 +83,13 @@ def now_ms() -> int:
 
 
 def plan(
-    centre_file: Path, data: Path, nodes: int, *, media_ports: str, sounds: Path | None, site: str
+    centre_file: Path,
+    data: Path,
+    nodes: int,
+    *,
+    media_ports: tuple[int, int],
+    sounds: Path | None,
+    site: str,
 ) -> Plan:
     """The checked plan. Raises ConfigError, DirectoryError, StartError."""
     centre = load_centre(centre_file)
@@ -113,8 +120,7 @@ def run(plan: Plan) -> int:
 def check_free(shard: str, address: Address) -> None:
     """Raises StartError when the shard's SIP address cannot be bound."""
     host, port = address
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.bind(address)
         except OSError as error:
@@ -156,13 +162,14 @@ class Supervisor:
     def run(self) -> int:
         """Start all, watch all; after a stopping signal, stop all and answer the exit status."""
         poll = select.poll()
+        directory = self.plan.directory
         with self.wakes() as wake:
             poll.register(wake, select.POLLIN)
             for child in (self.media, *self.nodes):
                 self.start(child)
             self.write_nodes()
-            say(f"{len(self.nodes)} nodes starting; calls are taken when this returns:")
-            say(f"  keepline status --wait ready --data {self.plan.directory.path}")
+            say("starting; calls are taken when this returns:")
+            say(f"  keepline status --wait ready --data {shlex.quote(str(directory.path))}")
             while not self.signals:
                 self.wait(poll)
                 with contextlib.suppress(BlockingIOError):
@@ -308,16 +315,8 @@ def node_command(plan: Plan, name: str) -> list[str]:
 
 def media_command(plan: Plan) -> list[str]:
     address = next(iter(plan.centre.shards.values())).sip[0]
-    folders = [Path(media_servers.embedded.__file__).parent / "sounds"]
-    if plan.sounds:
-        folders.insert(0, plan.sounds.absolute())
-    return [
-        *(sys.executable, "-P", "-m", "media_servers.embedded.io"),
-        f"--socket={plan.directory.media_socket}",
-        f"--address={address}",
-        f"--ports={plan.media_ports}",
-        f"--sounds={':'.join(map(str, folders))}",
-    ]
+    sounds = (plan.sounds.absolute(),) if plan.sounds else ()
+    return launch.command(plan.directory.media_socket, address, plan.media_ports, sounds)
 
 
 def ended(status: int) -> str:

@@ -168,7 +168,8 @@ def check_depth(file: Path, text: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                raise place(file, event.start_mark.line + 1, "", "is nested too deeply")
+                line = event.start_mark.line + 1 if event.start_mark else 0
+                raise place(file, line, "", "is nested too deeply")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 

@@ -28,9 +28,7 @@ def payloads(digit: str, *, duration_ms: int = 100, volume: int = 10) -> list[by
     """
     code = EVENTS.index(digit)
     updates = max(1, duration_ms // UPDATE_MS)
-    going = [
-        _PAYLOAD.pack(code, volume, 8 * UPDATE_MS * n) for n in range(1, updates)
-    ]
+    going = [_PAYLOAD.pack(code, volume, 8 * UPDATE_MS * n) for n in range(1, updates)]
     return going + [_PAYLOAD.pack(code, volume | _END, 8 * UPDATE_MS * updates)] * END_REPEATS
 
 

@@ -66,7 +66,7 @@ def parse(datagram: bytes) -> Packet:
 
 
 def payload_span(data: bytes | bytearray, size: int) -> tuple[int, int]:
-    """Where the payload starts and ends in the first `size` bytes of `data`; BadPacket if nowhere."""
+    """Where the payload starts and ends in `size` bytes of `data`; BadPacket if nowhere."""
     if size < HEADER_SIZE or size > MAX_PACKET or data[0] & 0xC0 != VERSION:
         raise BadPacket(f"{size} bytes")
     first = data[0]

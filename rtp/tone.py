@@ -28,9 +28,7 @@ def frames(frequency: float, law: int, *, level: float = 0.25) -> list[bytes]:
         (n for n in range(1, 50) if (frequency * n * FRAME_SAMPLES / RATE).is_integer()), 50
     )
     payload = g711.encode(sine(frequency, count * FRAME_SAMPLES, level=level), law)
-    return [
-        payload[n : n + FRAME_SAMPLES] for n in range(0, count * FRAME_SAMPLES, FRAME_SAMPLES)
-    ]
+    return [payload[n : n + FRAME_SAMPLES] for n in range(0, count * FRAME_SAMPLES, FRAME_SAMPLES)]
 
 
 def power(samples: Sequence[int], frequency: float) -> float:

@@ -235,7 +235,7 @@ def outgoing(
 
 
 def answered(dialog: Dialog, response: Message) -> None:
-    """Take remote tag, target and route set from a 101–299 response (UAC, RFC 3261 §12.1.2), in
+    """Take remote tag, target and route set from a 101 to 299 response (UAC, RFC 3261 §12.1.2), in
     place.
 
     `next_hop` stays as it is when the response leads to a name instead of an address.
@@ -312,7 +312,7 @@ def cancel(invite: bytes) -> bytes:
 
 
 def ack_failure(invite: bytes, response: Message) -> bytes:
-    """The ACK for a 300–699 answer to the INVITE that was sent (RFC 3261 §17.1.1.3); to the same
+    """The ACK for a 300 to 699 answer to the INVITE that was sent (RFC 3261 §17.1.1.3); to the same
     address.
     """
     return _companion(parse(invite), "ACK", response.get("to"))

@@ -78,6 +78,51 @@ REASONS = {
 _CLASSES = {1: "Progress", 2: "OK", 3: "Redirection", 4: "Bad Request", 5: "Server Error"}
 
 
+_COMPACT = {
+    "a": "accept-contact",
+    "b": "referred-by",
+    "c": "content-type",
+    "d": "request-disposition",
+    "e": "content-encoding",
+    "f": "from",
+    "i": "call-id",
+    "j": "reject-contact",
+    "k": "supported",
+    "l": "content-length",
+    "m": "contact",
+    "n": "identity-info",
+    "o": "event",
+    "r": "refer-to",
+    "s": "subject",
+    "t": "to",
+    "u": "allow-events",
+    "v": "via",
+    "x": "session-expires",
+    "y": "identity",
+}
+_COMMON = (
+    "Accept", "Allow", "CSeq", "Call-ID", "Contact", "Content-Disposition", "Content-Length",
+    "Content-Type", "Date", "Event", "Expires", "From", "Max-Forwards", "Min-SE", "Reason",
+    "P-Asserted-Identity", "Record-Route", "Refer-To", "Require", "Route", "Server",
+    "Session-Expires", "Subject", "Supported", "Timestamp", "To", "User-Agent", "Via",
+)  # fmt: skip
+SPELLINGS_MAX = 2048
+"""Spellings of header names that are remembered; beyond it a new one is worked out each time."""
+SPELLINGS: dict[str, str] = {name: name.lower() for name in _COMMON} | _COMPACT
+"""The lower-case long name for spellings seen before. A memory only: it changes no answer."""
+
+
+def header_name(spelling: str) -> str:
+    """The lower-case long name for one spelling of a header name; "" if it is none."""
+    name = spelling.rstrip(" \t").lower()
+    if not is_token(name):
+        return ""
+    name = _COMPACT.get(name, name)
+    if len(SPELLINGS) < SPELLINGS_MAX and len(spelling) < 64:
+        SPELLINGS[spelling] = name
+    return name
+
+
 def phrase(status: int) -> str:
     """The standard reason phrase of `status`; of its class when it has none of its own."""
     return REASONS.get(status) or _CLASSES.get(status // 100, "Global Failure")

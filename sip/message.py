@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import NoReturn
 
-from sip.grammar import PARAMETERS, is_token, phrase, split_commas
+from sip.grammar import PARAMETERS, SPELLINGS, header_name, is_token, phrase, split_commas
 from sip.uri import BadUri, is_address, parse_uri, tag_of, uri_of
 from sip.uri import SipError as SipError  # the base of this package's errors lives lowest
 
@@ -23,115 +23,33 @@ MAX_VIAS = 70
 MAX_CSEQ = 2**31 - 1
 """RFC 3261 §8.1.1.5."""
 
-_COMPACT = {
-    "a": "accept-contact",
-    "b": "referred-by",
-    "c": "content-type",
-    "d": "request-disposition",
-    "e": "content-encoding",
-    "f": "from",
-    "i": "call-id",
-    "j": "reject-contact",
-    "k": "supported",
-    "l": "content-length",
-    "m": "contact",
-    "n": "identity-info",
-    "o": "event",
-    "r": "refer-to",
-    "s": "subject",
-    "t": "to",
-    "u": "allow-events",
-    "v": "via",
-    "x": "session-expires",
-    "y": "identity",
-}
-_COMMON = [
-    "Accept",
-    "Allow",
-    "Call-ID",
-    "Contact",
-    "Content-Disposition",
-    "Content-Length",
-    "Content-Type",
-    "CSeq",
-    "Date",
-    "Event",
-    "Expires",
-    "From",
-    "Max-Forwards",
-    "Min-SE",
-    "P-Asserted-Identity",
-    "Reason",
-    "Record-Route",
-    "Refer-To",
-    "Require",
-    "Route",
-    "Server",
-    "Session-Expires",
-    "Subject",
-    "Supported",
-    "Timestamp",
-    "To",
-    "User-Agent",
-    "Via",
-]
-MAX_SPELLINGS = 2048
-"""Spellings of header names kept in memory; beyond it a new one is worked out each time."""
-_spellings: dict[str, str] = {name: name.lower() for name in _COMMON} | _COMPACT
-
+_FLAGS = re.IGNORECASE | re.ASCII | re.DOTALL
 _FOLD = re.compile(r"[ \t]*+\r\n[ \t]++")
-_VIA = re.compile(
-    r"SIP\s*+/\s*+[0-9.]++\s*+/\s*+[A-Za-z0-9\-.!%*_+`'~]++\s++"
-    r"(\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-._]++)\s*+(?::\s*+([0-9]{1,5}+))?+\s*+(?=;|,|$)",
-    re.IGNORECASE,
-)
-_BRANCH = re.compile(r";\s*+branch\s*+=\s*+([^;,\s\"]++)", re.IGNORECASE)
-_VERSION = re.compile(r"SIP/[0-9]++\.[0-9]++", re.IGNORECASE)
-_VIA_WHOLE = re.compile(
-    _VIA.pattern.replace(r"\s*+(?=;|,|$)", PARAMETERS).replace(
-        r"SIP\s*+/\s*+[0-9.]++", r"SIP\s*+/\s*+2\.0"
-    ),
-    re.IGNORECASE | re.DOTALL,
-)
-_CALL_ID = re.compile(r"[^\s@,;\0]++(?:@[^\s@,;\0]++)?+")
-_EXPIRES = re.compile(r";\s*+expires\s*+=\s*+([^;,\s]++)", re.IGNORECASE)
-_SIP_ADDRESS = re.compile(r"sips?:", re.IGNORECASE)
+_TRANSPORT = r"\s*+/\s*+[A-Za-z0-9\-.!%*_+`'~]++\s++"
+_SENT_BY = r"(\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-._]++)\s*+(?::\s*+([0-9]{1,5}+))?+\s*+"
+_VIA = re.compile(rf"SIP\s*+/\s*+[0-9.]++{_TRANSPORT}{_SENT_BY}(?=;|,|$)", _FLAGS)
+_GOOD_VIA = re.compile(rf"SIP\s*+/\s*+2\.0{_TRANSPORT}{_SENT_BY}{PARAMETERS}", _FLAGS)
+_BRANCH = re.compile(r";\s*+branch\s*+=\s*+([^;,\s\"]++)", _FLAGS)
+_VERSION = re.compile(r"SIP/[0-9]++\.[0-9]++", _FLAGS)
+_CALL_ID = re.compile(r"[^\s@,;\0]++(?:@[^\s@,;\0]++)?+", _FLAGS)
+_EXPIRES = re.compile(r";\s*+expires\s*+=\s*+([^;,\s]++)", _FLAGS)
+_SIP_ADDRESS = re.compile(r"sips?:", _FLAGS)
 COOKIE = "z9hG4bK"
 """What a branch made after RFC 3261 §8.1.1.7 begins with, and has more behind."""
 
-METHODS = frozenset(
-    [
-        "ACK",
-        "BYE",
-        "CANCEL",
-        "INFO",
-        "INVITE",
-        "MESSAGE",
-        "NOTIFY",
-        "OPTIONS",
-        "PRACK",
-        "PUBLISH",
-        "REFER",
-        "REGISTER",
-        "SUBSCRIBE",
-        "UPDATE",
-    ]
-)
+METHODS = frozenset((
+    "ACK", "BYE", "CANCEL", "INFO", "INVITE", "MESSAGE", "NOTIFY", "OPTIONS", "PRACK", "PUBLISH",
+    "REFER", "REGISTER", "SUBSCRIBE", "UPDATE",
+))  # fmt: skip
 """Methods that some RFC gives a meaning. Which of them are allowed, the user says (405)."""
 SUPPORTED: frozenset[str] = frozenset()
 """Option tags that Require may name."""
 RETRY_AFTER_S = 2
 """What a 503 tells the peer to wait."""
 _SINGLE = (
-    "call-id",
-    "content-length",
-    "content-type",
-    "cseq",
-    "from",
-    "max-forwards",
-    "to",
-    "expires",
-)
+    "call-id", "cseq", "from", "to", "max-forwards", "content-length", "content-type",
+    "content-encoding", "expires",
+)  # fmt: skip
 _ALWAYS_TAKEN = ("ACK", "CANCEL")
 _SDP_RANGES = frozenset(("application/sdp", "application/*", "*/*"))
 
@@ -146,7 +64,8 @@ class Message:
     """
 
     __slots__ = (
-        "body", "branch", "cseq", "cseq_method", "headers", "method", "reason", "sent_by", "status", "uri",
+        "body", "branch", "cseq", "cseq_method", "headers",
+        "method", "reason", "sent_by", "status", "uri",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -248,11 +167,11 @@ def parse(datagram: bytes) -> Message:
         message.reason = ""
 
     headers: dict[str, list[str]] = {}
-    spellings = _spellings
+    spellings = SPELLINGS
     del lines[0]
     for line in lines:
         name, colon, value = line.partition(":")
-        key = spellings.get(name) or _canonical(name)
+        key = spellings.get(name) or header_name(name)
         if not colon or not key:
             _refuse(text, "Malformed Header Field")
         if key in headers:
@@ -289,17 +208,6 @@ def parse(datagram: bytes) -> Message:
         body = body[:length]
     message.body = body
     return message
-
-
-def _canonical(name: str) -> str:
-    """The lower-case long name for one spelling of a header name; "" if it is none."""
-    key = name.rstrip(" \t").lower()
-    if not is_token(key):
-        return ""
-    key = _COMPACT.get(key, key)
-    if len(_spellings) < MAX_SPELLINGS and len(name) < 64:
-        _spellings[name] = key
-    return key
 
 
 def _title(name: str) -> str:
@@ -353,7 +261,7 @@ def _refuse(text: str, reason: str, *, status: int = 400) -> NoReturn:
     message.method, message.uri = parts[0], parts[1]
     for line in lines[1:]:
         name, colon, value = line.partition(":")
-        key = _canonical(name)
+        key = header_name(name)
         if colon and key and "\r" not in value and "\n" not in value:
             message.headers.setdefault(key, []).append(value.strip(" \t"))
     number, _, message.cseq_method = message.get("cseq").partition(" ")
@@ -406,16 +314,16 @@ def _bad_form(msg: Message) -> tuple[int, str] | None:
     for name in _SINGLE:
         if name in headers and len(headers[name]) > 1:
             return 400, f"Multiple {_title(name)}"
-    if msg.cseq_method != msg.method:
-        return 400, "CSeq Method Mismatch"
     if msg.method not in METHODS:
         return 501, phrase(501)
+    if msg.cseq_method != msg.method:
+        return 400, "CSeq Method Mismatch"
     for name in ("from", "to"):
         if not is_address(headers[name][0]):
             return 400, f"Malformed {_title(name)}"
     if not _CALL_ID.fullmatch(msg.call_id):
         return 400, "Malformed Call-ID"
-    if not all(_VIA_WHOLE.fullmatch(via) for via in msg.all("via")):
+    if not all(_GOOD_VIA.fullmatch(via) for via in msg.all("via")):
         return 400, "Malformed Via"
     for name in ("record-route", "route"):
         if name in headers and not all("<" in v and is_address(v) for v in msg.all(name)):

@@ -15,8 +15,10 @@ MAX_SDP = 16_384
 MAX_MEDIA = 32
 """m= lines of one description."""
 
-STATIC = {0: ("PCMU", 8000), 3: ("GSM", 8000), 4: ("G723", 8000), 8: ("PCMA", 8000), 9: ("G722", 8000),
-          13: ("CN", 8000), 15: ("G728", 8000), 18: ("G729", 8000)}  # fmt: skip
+STATIC = {
+    0: ("PCMU", 8000), 3: ("GSM", 8000), 4: ("G723", 8000), 8: ("PCMA", 8000), 9: ("G722", 8000),
+    13: ("CN", 8000), 15: ("G728", 8000), 18: ("G729", 8000),
+}  # fmt: skip
 """Payload types that need no rtpmap (RFC 3551 §6)."""
 TELEPHONE_EVENT = "telephone-event"
 DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")

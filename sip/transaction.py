@@ -67,24 +67,16 @@ class State(Enum):
 
 _CALLING, _PROCEEDING, _ACCEPTED, _COMPLETED, _CONFIRMED = State
 _COUNTERS = (
-    "received", "sent", "retransmitted", "repeated", "malformed", "refused", "dropped", "keepalives", "strays",
-    "overloaded", "timeouts", "broken",
+    "received", "sent", "retransmitted", "repeated", "malformed", "refused", "dropped",
+    "keepalives", "strays", "overloaded", "timeouts", "broken",
 )  # fmt: skip
 
 
 class _Client:
     __slots__ = (
-        "ack",
-        "branch",
-        "datagram",
-        "dst",
-        "ends",
-        "interval_ms",
-        "is_invite",
-        "method",
-        "repeats",
-        "state",
-    )
+        "ack", "branch", "cancelled", "datagram", "dst", "ends", "interval_ms", "is_invite",
+        "method", "repeats", "state",
+    )  # fmt: skip
 
     def __init__(self, method: str, branch: str, datagram: bytes, dst: Address) -> None:
         self.method = method
@@ -95,6 +87,7 @@ class _Client:
         self.state = _CALLING
         self.interval_ms = T1_MS
         self.ack = b""
+        self.cancelled = False
         self.repeats: _Timer | None = None
         self.ends: _Timer | None = None
 
@@ -277,7 +270,7 @@ class Layer:
         elif client.state is not _PROCEEDING:
             self.counters["dropped"] += 1
             return
-        if client.is_invite and (client.branch, "CANCEL") not in self._clients:
+        if client.is_invite and not client.cancelled:
             self._end_in(client, PROCEEDING_MS_MAX, self._give_up)
         self._user.on_response(msg, source)
 
@@ -314,12 +307,17 @@ class Layer:
                 self._repeat(client.datagram, client.dst)
             return
         client = _Client(method, branch, datagram, dst)
+        if len(self) >= self._max:
+            self.counters["overloaded"] += 1
+            self._wheel.add(0, self._tell, client)
+            return
         self._clients[branch, method] = client
         client.repeats = self._wheel.add(T1_MS, self._resend, client)
         self._end_in(client, TIMER_B_MS, self._give_up)
         if method == "CANCEL":
             invite = self._clients.get((branch, "INVITE"))
             if invite is not None and invite.state in (_CALLING, _PROCEEDING):
+                invite.cancelled = True
                 self._end_in(invite, TIMER_B_MS, self._give_up)
         self.send(datagram, dst)
 
@@ -399,12 +397,15 @@ class Layer:
         self._repeat(datagram, transaction.dst)
 
     def _give_up(self, transaction: _Transaction) -> None:
-        assert isinstance(transaction, _Client)
         self._forget(transaction)
+        self._tell(transaction)
+
+    def _tell(self, transaction: _Transaction) -> None:
+        assert isinstance(transaction, _Client)
         self.counters["timeouts"] += 1
         try:
             self._user.on_timeout(transaction.branch, transaction.method)
-        except Exception as fault:  # noqa: BLE001  # `receive` tells why; other timers are due in the same tick
+        except Exception as fault:  # noqa: BLE001  # as in `receive`; other timers are due with this
             self._contain(fault)
 
     def _forget(self, transaction: _Transaction) -> None:

@@ -55,12 +55,13 @@ _REST = re.compile(r"(?:[A-Za-z0-9\-_.!~*'()\[\]/:&+$;=?]|%[0-9A-Fa-f]{2})*+")
 _OPAQUE = re.compile(r"(?:[A-Za-z0-9\-_.!~*'();/?:@&=+$,\[\]#]|%[0-9A-Fa-f]{2})++")
 _IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(?:\.(?=.)|$)){4}")
 _IPV6 = re.compile(r"(?=.*:.*:)[0-9A-Fa-f:.]{2,45}")
-_TAG = re.compile(r";\s*+tag\s*+=\s*+([^;,\s>\"]++)", re.IGNORECASE)
+_TAG = re.compile(r";\s*+tag\s*+=\s*+([^;,\s>\"]++)", re.IGNORECASE | re.ASCII)
 _LEADING_QUOTE = re.compile(r'\s*+"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _NAME_ADDR = re.compile(
-    rf"(?:{QUOTED}|(?:{TOKEN}\s++)*+(?:{TOKEN})?+)\s*+<([^<>\s\"]++)>{PARAMETERS}", re.DOTALL
+    rf"(?:{QUOTED}|(?:{TOKEN}\s++)*+(?:{TOKEN})?+)\s*+<([^<>\s\"]++)>{PARAMETERS}",
+    re.DOTALL | re.ASCII,
 )
-_ADDR_SPEC = re.compile(rf"([^<>\s\";?,]++){PARAMETERS}", re.DOTALL)
+_ADDR_SPEC = re.compile(rf"([^<>\s\";?,]++){PARAMETERS}", re.DOTALL | re.ASCII)
 
 
 def parse_uri(text: str) -> Uri:

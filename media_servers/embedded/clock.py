@@ -4,6 +4,7 @@ Sending to everybody at the start of a round would let the last of them wait, an
 with him; a slot's worth is sent in a fraction of a millisecond.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 SLOTS = 10
@@ -21,13 +22,19 @@ class Beats(Protocol):
 
 
 class Clock:
-    """Who is served when. Each is in the slot that held the fewest when it came."""
+    """Who is served when. Each is in the slot that held the fewest when it came.
 
-    def __init__(self, now_ns: int) -> None:
+    A bug in one must not silence the others: whoever raises is dropped, and `on_bug` told.
+    """
+
+    def __init__(self, now_ns: int, on_bug: Callable[[Beats, Exception], None]) -> None:
         self._slots: list[list[Beats]] = [[] for _ in range(SLOTS)]
         self._place: dict[int, int] = {}
         self._step = 0
         self._due_ns = now_ns + SLOT_NS
+        self._on_bug = on_bug
+        self.behind_ns = 0
+        """The furthest that a slot was late; whoever reads it sets it back."""
         self.left_out = 0
         """Slots that were left out because the process was held up."""
 
@@ -47,6 +54,8 @@ class Clock:
     def run(self, now_ns: int) -> None:
         """Serve every slot that is due."""
         behind = now_ns - self._due_ns
+        if behind > self.behind_ns:
+            self.behind_ns = behind
         if behind > MAX_BEHIND_NS:
             late = behind // SLOT_NS
             self.left_out += late
@@ -55,7 +64,11 @@ class Clock:
         while self._due_ns <= now_ns:
             tick, slot = divmod(self._step, SLOTS)
             for what in tuple(self._slots[slot]):
-                what.beat(tick, now_ms)
+                try:
+                    what.beat(tick, now_ms)
+                except Exception as error:  # noqa: BLE001 - the boundary that the class names
+                    self.drop(what)
+                    self._on_bug(what, error)
             self._step += 1
             self._due_ns += SLOT_NS
 

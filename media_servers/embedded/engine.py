@@ -32,6 +32,9 @@ from rtp.g711 import MIX_MAX
 MAX_SESSIONS = 10_000
 """More are refused with "overload": sessions that nobody deletes cannot fill the machine."""
 
+MAX_SHARDS = 4_096
+"""Shards whose highest epoch is remembered."""
+
 MAX_ENDED = 64
 """Playings of a session that are remembered as ended."""
 
@@ -95,6 +98,8 @@ class Engine:
         self._sessions: dict[tuple[str, str], Live] = {}
         self._epochs: dict[str, int] = {}
         self._dialling: dict[int, Leg] = {}
+        self.overloaded = False
+        """No new sessions now; those that are there go on, and may change."""
 
     @property
     def sessions(self) -> int:
@@ -103,8 +108,10 @@ class Engine:
 
     def heed(self, shard: str, epoch: int) -> None:
         """Somebody speaks for `shard` in `epoch`. Refused old_epoch if a newer one was heard."""
-        highest = self._epochs.get(shard, 0)
-        if epoch < highest:
+        highest = self._epochs.get(shard)
+        if highest is None and len(self._epochs) >= MAX_SHARDS:
+            raise Refused("overload", f"{MAX_SHARDS} shards")
+        if highest is not None and epoch < highest:
             raise Refused("old_epoch", f"{epoch} < {highest}")
         self._epochs[shard] = epoch
 
@@ -121,8 +128,8 @@ class Engine:
             self._acknowledge(live, wanted.seen)
             if (wanted.epoch, wanted.counter) <= (live.wanted.epoch, live.wanted.counter):
                 return live.applied
-        elif len(self._sessions) >= MAX_SESSIONS:
-            raise Refused("overload", f"{MAX_SESSIONS} sessions")
+        elif self.overloaded or len(self._sessions) >= MAX_SESSIONS:
+            raise Refused("overload", f"{len(self._sessions)} sessions")
         self._check(wanted)
         live = live or Live(wanted)
         opened: dict[str, Line] = {}
@@ -154,12 +161,13 @@ class Engine:
     def delete(self, shard: str, epoch: int, session: str) -> None:
         """End a session; no matter if there is none. Raises Refused old_epoch."""
         self.heed(shard, epoch)
+        self.discard(shard, session)
+
+    def discard(self, shard: str, session: str) -> None:
+        """End a session, whoever commands it."""
         live = self._sessions.pop((shard, session), None)
-        if live is None:
-            return
-        for leg in live.legs.values():
-            self._close(leg)
-        self._stop_recording(live)
+        if live is not None:
+            self._end(live)
 
     def query(self, shard: str, epoch: int | None) -> dict[str, int]:
         """The counters of the shard's sessions by their ids. Raises Refused old_epoch."""
@@ -200,6 +208,12 @@ class Engine:
             if of == session
             for leg in live.legs.values()
         }
+
+    def close(self) -> None:
+        """End everything; recordings are complete after it."""
+        for live in self._sessions.values():
+            self._end(live)
+        self._sessions.clear()
 
     # --- one apply ---
 
@@ -284,6 +298,11 @@ class Engine:
                 live.legs[name].point(agreed)
         live.media = media
 
+    def _end(self, live: Live) -> None:
+        for leg in live.legs.values():
+            self._close(leg)
+        self._stop_recording(live)
+
     def _close(self, leg: Leg) -> None:
         self._clock.drop(leg)
         leg.line.close()
@@ -304,7 +323,8 @@ class Engine:
             parties = [
                 live.legs[source.leg]
                 for source in wanted.hears
-                if isinstance(source, Party) and source.leg in live.legs
+                if isinstance(source, Party)
+                and source.leg in live.legs
                 and source.leg != wanted.name
             ]
             files = [source for source in wanted.hears if isinstance(source, File)]
@@ -361,9 +381,7 @@ class Engine:
         first = next(iter(live.legs.values()), None)
         for leg in live.legs.values():
             taps = [
-                other.hearing[leg.name]
-                for other in live.legs.values()
-                if leg.name in other.hearing
+                other.hearing[leg.name] for other in live.legs.values() if leg.name in other.hearing
             ]
             if live.recorder is not None and leg is first:
                 taps.append(live.recorder.left)

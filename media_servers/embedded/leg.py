@@ -62,10 +62,40 @@ class Leg:
     """
 
     __slots__ = (
-        "_body", "_digits", "_from_ssrc", "_frame", "_kinds", "_law", "_payload_type", "_relayed",
-        "_remote", "_sends", "_seq", "_seq_off", "_sent_ms", "_shunned", "_source", "_spurt",
-        "_ssrc", "_timestamp", "_timestamp_off", "_event_type", "_to", "copy", "heard", "hearing",
-        "junk", "line", "name", "on_digits", "receives", "sent", "sinks", "taps", "timed", "unsent",
+        "_body",
+        "_digits",
+        "_event_type",
+        "_frame",
+        "_from_ssrc",
+        "_kinds",
+        "_law",
+        "_payload_type",
+        "_relayed",
+        "_remote",
+        "_sends",
+        "_sent_ms",
+        "_seq",
+        "_seq_off",
+        "_shunned",
+        "_source",
+        "_spurt",
+        "_ssrc",
+        "_timestamp",
+        "_timestamp_off",
+        "_to",
+        "copy",
+        "heard",
+        "hearing",
+        "junk",
+        "line",
+        "name",
+        "on_digits",
+        "receives",
+        "sent",
+        "sinks",
+        "taps",
+        "timed",
+        "unsent",
     )  # fmt: skip
 
     def __init__(
@@ -114,7 +144,8 @@ class Leg:
 
     def point(self, media: Media) -> None:
         """Go by newly agreed media. Latches anew only if the phone's address is another one."""
-        if media.address != self._remote:
+        # An address of 0.0.0.0 is a hold and no move: after it the phone is where it was.
+        if media.address is not None and media.address != self._remote:
             self._shunned = self._source  # its last packets may still be on their way
             self._source = None
             self._remote = media.address

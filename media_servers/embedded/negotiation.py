@@ -67,31 +67,29 @@ def our_offer(*, address: str, port: int, origin: str, version: int) -> str:
 def agreed(ours: str, theirs: str) -> Media:
     """What was agreed on. Refused: bad_sdp, not_acceptable."""
     try:
-        mine, remote = sdp.audio(sdp.parse(ours)), sdp.audio(sdp.parse(theirs))
+        common = sdp.negotiated(ours, theirs)
+        mine = sdp.audio(sdp.parse(ours))
     except sdp.NotAcceptable as error:
         raise Refused("not_acceptable", str(error)) from error
     except sdp.BadSdp as error:
         raise Refused("bad_sdp", str(error)) from error
-    if mine is None or remote is None:
-        raise Refused("not_acceptable", "no audio")
-    both = {name.upper() for _, name, _ in mine.codecs} & set(LAWS)
-    chosen = next(((pt, name.upper()) for pt, name, _ in remote.codecs if name.upper() in both), None)
-    if chosen is None:
-        raise Refused("not_acceptable", "no codec in common")
+    assert mine is not None  # or nothing could have been in common with it
+    address, port = common.remote
+    if ":" in address or common.codec not in LAWS:
+        raise Refused("not_acceptable", "G.711 over IPv4 only")
     kinds = [UNKNOWN] * 128
     for pt, name, _ in mine.codecs:
-        if name.upper() in LAWS:
-            kinds[pt] = LAWS[name.upper()]
-    if mine.telephone_event is not None:
-        kinds[mine.telephone_event] = EVENT
-    reachable = remote.port != 0 and remote.address not in ("", "0.0.0.0")
+        kinds[pt] = LAWS.get(name.upper(), UNKNOWN)
+    if common.receive_event is not None:
+        kinds[common.receive_event] = EVENT
+    reachable = port != 0 and address != "0.0.0.0"  # hold as RFC 2543 had it
     return Media(
-        address=(remote.address, remote.port) if reachable else None,
-        sends=reachable and remote.direction in ("sendrecv", "recvonly"),
-        receives=remote.direction in ("sendrecv", "sendonly"),
-        law=LAWS[chosen[1]],
-        payload_type=chosen[0],
-        event_type=-1 if remote.telephone_event is None else remote.telephone_event,
+        address=(address, port) if reachable else None,
+        sends=common.send and reachable,
+        receives=common.receive,
+        law=LAWS[common.codec],
+        payload_type=common.send_type,
+        event_type=-1 if common.send_event is None else common.send_event,
         kinds=tuple(kinds),
     )
 

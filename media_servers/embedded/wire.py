@@ -20,7 +20,7 @@ class BadFrame(Exception):
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="hello"):
-    """Who speaks, and the shards (with epochs) whose events it wants; replaces what it said before."""
+    """Who speaks, and the shards (with epochs) whose events it wants; replaces the last one."""
 
     node: str
     shards: dict[str, int]

@@ -119,9 +119,7 @@ class Client:
         finally:
             self._listing.pop(n, None)
 
-    async def measure(
-        self, id: str = "", deadline_ms: int = 2_000
-    ) -> dict[str, dict[str, float]]:
+    async def measure(self, id: str = "", deadline_ms: int = 2_000) -> dict[str, dict[str, float]]:
         """What the server heard from the phones of a session; of itself (key "server") if ""."""
         reply = await self._ask(wire.Measure(self._take(), id), deadline_ms)
         assert isinstance(reply, wire.Measured)

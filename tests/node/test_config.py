@@ -24,7 +24,7 @@ queues:
   support: {shard: south, music: quiet.wav, wrap_up: 1.5m, no_answer: not_ready}
 agents:
   1001: {name: Desk 1, phone: "sip:1001@127.0.0.1:7001", queues: [sales], state: not_ready}
-  1002: {phone: "sip:1002@[::1]:7002;transport=udp", queues: [support]}
+  1002: {phone: "sip:1002@127.0.0.1:7002;transport=udp", queues: [support]}
 max_calls: 500
 """
 
@@ -45,7 +45,9 @@ def refusal(tmp_path: Path, text: str | bytes) -> str:
     return line.removeprefix(f"{tmp_path}/")
 
 
-@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "example", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda p: p.name
+)
 def test_every_example_loads(example: Path) -> None:
     assert load_centre(example).numbers
 
@@ -75,9 +77,7 @@ def test_every_field_is_read(tmp_path: Path) -> None:
         "4002": Number(queue="support", prompt=""),
     }
     assert centre.queues == {
-        "sales": Queue(
-            shard="north", offer_timeout_ms=500, wrap_up_ms=0, no_answer_pause_ms=3_000
-        ),
+        "sales": Queue(shard="north", offer_timeout_ms=500, wrap_up_ms=0, no_answer_pause_ms=3_000),
         "support": Queue(shard="south", music="quiet.wav", wrap_up_ms=90_000),
     }
     assert centre.agents["1001"].state == "not_ready"
@@ -115,8 +115,7 @@ QUEUE = "queues: {support: {}}\n"
         ),
         (
             "queue: {support: {}}\n",
-            "centre.yaml:1: queue: unknown; known here: "
-            "numbers, queues, agents, shards, max_calls",
+            "centre.yaml:1: queue: unknown; known here: numbers, queues, agents, shards, max_calls",
         ),
         (
             "queues:\n  support:\n    wrapup: 5s\n",
@@ -142,12 +141,11 @@ QUEUE = "queues: {support: {}}\n"
         ),
         (
             "queues: {support: {offer_timeout: 2h}}\n",
-            "centre.yaml:1: queues.support.offer_timeout: must be from 1s to 1h, is 2h",
+            "centre.yaml:1: queues.support.offer_timeout: must be from 100ms to 1h, is 2h",
         ),
         (
             "queues: {support: {strategy: random}}\n",
-            "centre.yaml:1: queues.support.strategy: "
-            "'random' is no strategy; known: longest_idle",
+            "centre.yaml:1: queues.support.strategy: 'random' is no strategy; known: longest_idle",
         ),
         (
             "queues: {support: {no_answer: maybe}}\n",
@@ -200,17 +198,18 @@ QUEUE = "queues: {support: {}}\n"
         ),
         (
             QUEUE + "agents: {7: {phone: 'tel:+4930', queues: [support]}}\n",
-            "centre.yaml:2: agents.7.phone: 'tel:+4930' is no SIP URI, like sip:1001@127.0.0.1:7001",
+            "centre.yaml:2: agents.7.phone: "
+            "'tel:+4930' is no SIP URI, like sip:1001@127.0.0.1:7001",
         ),
         (
             QUEUE + "agents: {7: {phone: 'sip:7@desk.example', queues: [support]}}\n",
             "centre.yaml:2: agents.7.phone: "
-            "'desk.example' is no IP address with an optional port",
+            "'desk.example' is no IPv4 address with an optional port",
         ),
         (
             QUEUE + "agents: {7: {phone: 'sip:7@127.0.0.1:99999', queues: [support]}}\n",
             "centre.yaml:2: agents.7.phone: "
-            "'127.0.0.1:99999' is no IP address with an optional port",
+            "'127.0.0.1:99999' is no IPv4 address with an optional port",
         ),
         (
             QUEUE + "agents: {7: {phone: true, queues: [support]}}\n",
@@ -291,10 +290,12 @@ def test_any_text_is_a_centre_or_one_line(
 ) -> None:
     file = tmp_path_factory.getbasetemp() / "any.yaml"
     file.write_bytes(text.encode("utf-8", "surrogatepass"))
+    told = ""
     try:
         load_centre(file)
     except ConfigError as error:
-        assert "\n" not in str(error)
+        told = str(error)
+    assert "\n" not in told
 
 
 @pytest.mark.parametrize(
@@ -323,13 +324,14 @@ def test_a_time_is_a_number_with_its_unit(written: str, value_ms: int | None) ->
     ("written", "address"),
     [
         ("127.0.0.1:5060", ("127.0.0.1", 5060)),
-        ("[::1]:5060", ("::1", 5060)),
+        ("[::1]:5060", None),
         ("::1:5060", None),
         ("127.0.0.1", None),
         ("127.0.0.1:0", None),
         ("127.0.0.1:70000", None),
         ("localhost:5060", None),
         ("[127.0.0.1]:5060", None),
+        ("127.0.0.1:5_0", None),
     ],
 )
 def test_an_address_is_a_literal_ip_and_a_port(

@@ -80,7 +80,9 @@ class Connection:
         engine: Engine,
         welcome: wire.Welcome,
         measured: Callable[[str], dict[str, dict[str, float]]],
+        on_bug: Callable[[Exception], None],
     ) -> None:
+        self._on_bug = on_bug
         self.socket = sock
         self.fd = sock.fileno()
         self.node = ""
@@ -142,6 +144,8 @@ class Connection:
         del self._out[:sent]
 
     def _answer(self, request: wire.Request, now_ms: int) -> None:
+        if not self.node and not isinstance(request, wire.Hello):
+            raise wire.BadFrame("no hello")
         match request:
             case wire.Hello(node, shards):
                 self._hello(node, shards)
@@ -150,6 +154,12 @@ class Connection:
                     self.say(wire.Done(n, self._engine.apply(session, now_ms)))
                 except Refused as error:
                     self.say(wire.No(n, error.reason, error.detail))
+                except Exception as error:  # noqa: BLE001
+                    # The boundary: a bug that one session brings out ends that session here. With
+                    # the process all calls would fall silent, and again when it is applied again.
+                    self._engine.discard(session.shard, session.id)
+                    self._on_bug(error)
+                    self.say(wire.No(n, "overload", "bug"))
             case wire.Delete(n, shard, epoch, session_id):
                 try:
                     self._engine.delete(shard, epoch, session_id)

@@ -25,7 +25,6 @@ class Recordings:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._open: dict[str, int] = {}
         self._queue: queue.Queue[tuple[Path, bytes] | None] = queue.Queue(MAX_WAITING)
         self._thread = threading.Thread(target=self._run, name="recordings", daemon=True)
         self._thread.start()

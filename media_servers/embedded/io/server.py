@@ -8,7 +8,8 @@ takeover is not heard by those who talk.
 import os
 import select
 import time
-from pathlib import Path
+import traceback
+from collections.abc import Callable
 
 from media_servers.embedded import wire
 from media_servers.embedded.clock import Clock
@@ -30,6 +31,13 @@ COMMANDS_NS = 1_000_000
 
 HOUSEKEEPING_NS = 100_000_000
 
+LATE_NS = 100_000_000
+LATE_WINDOWS = 10
+"""For a second, each 100 ms had a slot that was 100 ms late: too much load for new sessions."""
+
+MAX_BUGS_SAID = 100
+"""So many bugs are written to the log; all are counted."""
+
 Receiver = tuple[UdpLine, Leg]
 
 
@@ -45,14 +53,16 @@ class Server:
         sounds: Sounds,
         recordings: Recordings,
         wake: int,
+        say: Callable[[str], None],
     ) -> None:
+        self._say = say
         self._epoll = select.epoll()
         self._control = control
         self._lines = Lines(address, *ports)
         self._sounds = sounds
         self._recordings = recordings
         self._wake = wake
-        self._clock = Clock(time.monotonic_ns())
+        self._clock = Clock(time.monotonic_ns(), lambda _, error: self._bug(error))
         self._engine = Engine(self, address, self._clock)
         self._receivers: dict[int, Receiver] = {}
         self._connections: dict[int, Connection] = {}
@@ -60,6 +70,8 @@ class Server:
         self._encoding: int | None = None
         self._welcome = wire.Welcome(os.urandom(8).hex(), os.getpid())
         self._worst_turn_ns = 0
+        self._late_windows = 0
+        self._bugs = 0
         self._running = True
         self._epoll.register(control.socket.fileno(), select.EPOLLIN)
         self._epoll.register(wake, select.EPOLLIN)
@@ -112,14 +124,13 @@ class Server:
                 due_ns = clock.next_ns()
                 until_ns = housekeeping_ns if due_ns is None else min(due_ns, housekeeping_ns)
                 wait = max(0, until_ns - now_ns) / 1e9
-            others = None
+            others: list[tuple[int, int]] = []
             ready = poll(wait, BATCH)
             start_ns = time.monotonic_ns()
             now_ms = start_ns // 1_000_000
             for fd, events in ready:
                 receiver = receivers.get(fd)
                 if receiver is None:
-                    others = others or []
                     others.append((fd, events))
                     continue
                 line, leg = receiver
@@ -127,12 +138,14 @@ class Server:
                     size, source = line.recv(data)
                 except OSError:
                     continue
-                leg.receive(data, view, size, source, now_ms)
+                try:
+                    leg.receive(data, view, size, source, now_ms)
+                except Exception as error:  # noqa: BLE001 - the boundary that _bug names
+                    self._bug(error)
             clock.run(time.monotonic_ns())
-            if others is not None:
-                for fd, events in others:
-                    self._other(fd, events)
-            if others is not None or busy:
+            for fd, events in others:
+                self._other(fd, events)
+            if others or busy:
                 busy = self._commands(now_ms)
             self._flush()
             now_ns = time.monotonic_ns()
@@ -146,8 +159,13 @@ class Server:
     def _other(self, fd: int, events: int) -> None:
         connection = self._connections.get(fd)
         if connection is not None:
-            if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
+            if events & ~select.EPOLLOUT:
                 connection.read()
+            if events & select.EPOLLOUT:
+                connection.flush()
+                if not connection.wants_to_write:
+                    self._writing.discard(fd)
+                    self._epoll.modify(fd, select.EPOLLIN)
         elif fd == self._control.socket.fileno():
             self._accept()
         elif fd == self._wake:
@@ -165,7 +183,7 @@ class Server:
         if len(self._connections) >= MAX_CONNECTIONS:
             sock.close()
             return
-        connection = Connection(sock, self._engine, self._welcome, self._measured)
+        connection = Connection(sock, self._engine, self._welcome, self._measured, self._bug)
         self._connections[connection.fd] = connection
         self._epoll.register(connection.fd, select.EPOLLIN)
 
@@ -212,10 +230,25 @@ class Server:
 
     def _keep_house(self, now_ms: int) -> None:
         self._engine.expire(now_ms)
+        behind_ns, self._clock.behind_ns = self._clock.behind_ns, 0
+        self._late_windows = self._late_windows + 1 if behind_ns > LATE_NS else 0
+        self._engine.overloaded = self._late_windows >= LATE_WINDOWS
+        while self._sounds.failed:
+            name, reason = self._sounds.failed.pop()
+            self._say(f"sound not usable name={name} reason={reason!r}")
         if self._encoding is None:
             self._encoding = self._sounds.start()
             if self._encoding is not None:
                 self._epoll.register(self._encoding, select.EPOLLIN)
+
+    def _bug(self, error: Exception) -> None:
+        """A packet, a frame or a command brought out a bug: that one is lost, the others go on.
+
+        All calls of the site are in this process, and what comes from a phone may be anything.
+        """
+        self._bugs += 1
+        if self._bugs <= MAX_BUGS_SAID:
+            self._say(f"bug {''.join(traceback.format_exception(error))!r}")
 
     def _measured(self, session: str) -> dict[str, dict[str, float]]:
         if session:
@@ -229,6 +262,7 @@ class Server:
                 "cpu_seconds": times.user + times.system,
                 "worst_turn_ms": worst / 1e6,
                 "slots_left_out": self._clock.left_out,
+                "bugs": self._bugs,
                 "recording_dropped": self._recordings.dropped,
             }
         }
@@ -242,9 +276,3 @@ class Server:
         self._recordings.close()
         self._control.close()
         self._epoll.close()
-
-
-def prepare(*folders: Path) -> None:
-    """Make the folders that the server writes into."""
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)

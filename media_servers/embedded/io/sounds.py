@@ -1,7 +1,7 @@
 """Sounds by name from folders: small ones encoded at once, others by a process of their own.
 
 Encoding an hour of 44.1 kHz stereo takes minutes, and this process must send a packet every few
-hundred microseconds. What was encoded is kept in a folder, so that a restarted server plays at once.
+hundred microseconds. What was encoded is kept in a folder: a restarted server plays at once.
 """
 
 import os
@@ -134,7 +134,7 @@ class Sounds:
 
 
 def encode(source: Path, target: Path) -> None:
-    """Encode a WAV file into the cache; whoever reads it sees all of it. Raises BadSound, OSError."""
+    """Encode a WAV file into the cache, all of it or nothing. Raises BadSound, OSError."""
     done = encoded(source.read_bytes())
     part = target.with_name(f"{target.name}.{os.getpid()}")
     part.write_bytes(_MAGIC + b"".join(done[PCMU]) + b"".join(done[PCMA]))

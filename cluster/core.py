@@ -1,0 +1,683 @@
+"""Who leads a shard and what counts as committed: one member's part of the protocol.
+
+At most one member leads a shard in an epoch, and what it acknowledged is in the log of every later
+active. That never depends on a clock, a lease or a beat:
+
+- a batch is committed when every in-sync member holds it under this epoch;
+- only a member of in_sync may take the next epoch, and stops acknowledging the old one before it
+  tries;
+- in_sync and epoch are one key, so "shrink" (the old active) and "take over" (a candidate) are
+  compare-and-sets of one revision: one of them fails.
+
+Time and broken connections only decide when somebody tries.
+"""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from cluster.clock import ShardClock
+from cluster.copy import Copy
+from cluster.log import Changes, Log, pack
+from cluster.messages import (
+    Ack,
+    Append,
+    Batch,
+    CoreMessage,
+    HandOver,
+    Hello,
+    Leaving,
+    Position,
+    Reject,
+    Slice,
+)
+from cluster.replicas import IN_SYNC_TIMEOUT_MS, Replicas, Standby
+from cluster.roles import (
+    Active,
+    Candidate,
+    Decided,
+    Follower,
+    Found,
+    HandingOver,
+    Outside,
+    Owner,
+    Role,
+    Start,
+    Stopped,
+)
+from cluster.snapshot import Snapshot
+from cluster.store import (
+    Lost,
+    ShardKey,
+    Unknown,
+    Won,
+    decode_key,
+    encode_key,
+    member_id,
+    node_of,
+)
+
+BEAT_TIMEOUT_MS = 250
+"""No beat for this long: suspect the active (beats every 50 ms)."""
+RANK_MS = 30
+"""In-sync members try one after the other, this far apart."""
+CREATE_MS = 250
+"""Nodes that may create or restart a shard try this far apart, the preferred one first."""
+ORPHAN_MS = 500
+"""A shard without an active for this long may be lost: ask whether its processes are gone."""
+SNAPSHOT_MS = 3_000
+"""A stopped shard whose snapshot no node could read for this long starts empty."""
+RETRY_MS = 50
+"""Between two reads of a store that does not answer."""
+NEAR_BATCHES = 1_000
+"""A standby this close behind is waited for, so that it can join in_sync."""
+LATE_MS = 100
+"""A node whose own loop was this late drains its links before it suspects anyone."""
+HAND_OVER_MS = 1_000
+"""The successor must have taken over by then, else the old active goes on."""
+
+
+class Core:
+    """One member of one shard."""
+
+    def __init__(
+        self,
+        *,
+        shard: str,
+        node: str,
+        incarnation: str,
+        preferred: Sequence[str],
+        copies: int,
+        outside: Outside,
+        owner: Owner,
+    ) -> None:
+        assert node in preferred
+        self.shard = shard
+        self.node = node
+        self.preferred = tuple(preferred)
+        self.peers = tuple(name for name in preferred if name != node)
+        self.copies = copies
+        self._outside = outside
+        self._owner = owner
+        self._incarnation = incarnation
+        self._lives = 0
+        now_ms = outside.now_ms()
+        self.member = member_id(node, incarnation)
+        self.epoch = 0
+        """Nothing of an older epoch is acknowledged."""
+        self.copy = Copy(self.member)
+        self.clock = ShardClock(now_ms)
+        self.role: Role = Follower(now_ms, now_ms)
+        self.key: ShardKey | None = None
+        """The shard's key as this member last saw it."""
+        self.leaving = False
+        self.up: dict[str, None] = {}
+        """Nodes whose link is up."""
+
+    @property
+    def log(self) -> Log:
+        return self.copy.log
+
+    # -- becoming active ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Look at the key and begin."""
+        if isinstance(self.role, Follower):
+            self._campaign(self.role)
+
+    def _campaign(self, role: Follower) -> None:
+        """Something calls for a new active, or none is known: read the key, then decide."""
+        if role.reading:
+            return
+        role.reading = True
+        role.campaign_at_ms = None
+
+        def got(found: Found | None) -> None:
+            if self.role is not role:
+                return
+            role.reading = False
+            now_ms = self._outside.now_ms()
+            if found is None:
+                role.campaign_at_ms = now_ms + RETRY_MS
+                return
+            role.heard_ms = now_ms
+            rev, value = found
+            self._decide(role, rev, decode_key(value), now_ms)
+
+        self._outside.read(got)
+
+    def _decide(self, role: Follower, rev: int, key: ShardKey | None, now_ms: int) -> None:
+        self.key = key
+        if self.leaving:
+            return
+        if key is None:
+            if self._has_turn(role, rev, self.preferred.index(self.node) * CREATE_MS, now_ms):
+                self._take(rev, None, ShardKey(0, "", ()), Start(fresh=True))
+        elif not key.active:
+            if self._has_turn(role, rev, self.preferred.index(self.node) * CREATE_MS, now_ms):
+                self._restart(role, rev, key)
+        elif key.epoch > self.epoch and key.active != self.member:
+            # Another one has won: wait for its hello.
+            self._follow(role, key.epoch, node_of(key.active), now_ms)
+        elif key.epoch < self.epoch:
+            return  # the store went back in time; nothing safe can be decided here
+        elif self._may_take(key):
+            others = [name for name in key.in_sync if name != key.active or name == self.member]
+            ranked = sorted(others, key=lambda name: (self._rank(node_of(name)), name))
+            rank = ranked.index(self.member) if self.member in ranked else 0
+            if self._has_turn(role, rev, rank * RANK_MS, now_ms):
+                self._take(rev, key, key, Start(old_active=key.active))
+        elif now_ms - role.since_ms >= ORPHAN_MS:
+            self._judge(role, rev, key)
+
+    def _may_take(self, key: ShardKey) -> bool:
+        """Only a member of in_sync holds everything that was acknowledged."""
+        return self.member in key.in_sync
+
+    def _rank(self, node: str) -> int:
+        return self.preferred.index(node) if node in self.preferred else len(self.preferred)
+
+    def _has_turn(self, role: Follower, rev: int, wait_ms: int, now_ms: int) -> bool:
+        if wait_ms == 0 or role.turn == rev:
+            return True
+        role.turn = rev
+        role.campaign_at_ms = now_ms + wait_ms
+        return False
+
+    def _restart(self, role: Follower, rev: int, key: ShardKey) -> None:
+        """The shard was stopped cleanly: go on from its snapshot."""
+        if key.snapshot is None:
+            self._take(rev, key, key, Start(fresh=True, lost=True))
+            return
+        role.reading = True
+
+        def loaded(snapshot: Snapshot | None) -> None:
+            if self.role is not role:
+                return
+            role.reading = False
+            lost = snapshot is None or snapshot.epoch != key.epoch
+            now_ms = self._outside.now_ms()
+            if lost and now_ms - role.since_ms < SNAPSHOT_MS:  # another node may have it
+                role.campaign_at_ms = now_ms + CREATE_MS
+                return
+            start = Start(fresh=True, lost=lost, snapshot=None if lost else snapshot)
+            self._take(rev, key, key, start)
+
+        self._outside.load(key.snapshot, loaded)
+
+    def _judge(self, role: Follower, rev: int, key: ShardKey) -> None:
+        """Nobody leads and we hold nothing: if all who did are gone for certain, begin anew."""
+        role.reading = True
+
+        def judged(all_gone: bool) -> None:
+            if self.role is not role:
+                return
+            role.reading = False
+            now_ms = self._outside.now_ms()
+            role.heard_ms = now_ms
+            wait_ms = self.preferred.index(self.node) * CREATE_MS
+            if all_gone and self._has_turn(role, rev, wait_ms, now_ms):
+                start = Start(old_active=key.active, fresh=True, lost=True)
+                self._take(rev, key, key, start)
+
+        self._outside.gone(key.in_sync, judged)
+
+    def _take(self, rev: int, stands: ShardKey | None, key: ShardKey, start: Start) -> None:
+        """Ask the store for the next epoch."""
+        candidate = Candidate(key.epoch + 1)
+        self.role = candidate
+        self.epoch = candidate.epoch
+        others = () if start.fresh else key.in_sync
+        in_sync = (self.member, *(m for m in others if m not in (self.member, key.active)))
+        wanted = ShardKey(candidate.epoch, self.member, in_sync)
+
+        def decided(won: bool, rev: int, key: ShardKey | None) -> None:
+            self.key = key
+            if self.role is not candidate:
+                return
+            if won:
+                self._lead(rev, wanted, start)
+                return
+            self.epoch = key.epoch if key is not None else 0
+            now_ms = self._outside.now_ms()
+            self.role = Follower(now_ms, now_ms, node_of(key.active) if key is not None else "")
+
+        self._change(rev, wanted, decided)
+
+    def _change(self, rev: int, wanted: ShardKey, decided: Decided) -> None:
+        """Compare-and-set, until it is certain whether `wanted` stands.
+
+        Nobody else asks for this value, and it differs from what stood at `rev`, so reading it back
+        tells. If an unknown change is not there yet it may still arrive: it is tried again at the
+        same revision, where at most one of the two can succeed.
+        """
+
+        def answered(answer: Won | Lost | Unknown) -> None:
+            match answer:
+                case Won(won_rev):
+                    decided(True, won_rev, wanted)
+                case Lost(lost_rev, value):
+                    key = decode_key(value)
+                    decided(key == wanted, lost_rev, key)
+                case Unknown():
+                    read_back()
+                case _:
+                    assert_never(answer)
+
+        def read_back() -> None:
+            self._outside.read(got)
+
+        def got(found: Found | None) -> None:
+            if found is None:
+                self._outside.later(RETRY_MS, read_back)
+                return
+            stands = decode_key(found[1])
+            if stands == wanted:
+                decided(True, found[0], wanted)
+            elif found[0] != rev:
+                decided(False, found[0], stands)
+            else:
+                self._outside.cas(rev, encode_key(wanted), answered)
+
+        self._outside.cas(rev, encode_key(wanted), answered)
+
+    def _lead(self, rev: int, key: ShardKey, start: Start) -> None:
+        now_ms = self._outside.now_ms()
+        snapshot = start.snapshot
+        if start.fresh:
+            records = {} if snapshot is None else snapshot.records
+            self.copy.log = Log.restored(self.epoch, records)
+            away_ms = 0 if snapshot is None else self._outside.wall_ms() - snapshot.wall_ms
+            stopped_ms = 0 if snapshot is None else snapshot.shard_ms
+            self.clock.start_at(stopped_ms + max(0, away_ms), now_ms)
+        else:
+            self.clock.lead(now_ms)
+        self.copy.follow()
+        peers = {node: Standby(node, now_ms) for node in self.peers}
+        replicas = Replicas(
+            self.epoch, self.member, self.log, peers, self._outside.send, self.clock.now
+        )
+        self.key = key
+        role = self.role = Active(rev, key, replicas)
+        for node in self.peers:
+            replicas.hello(node, now_ms)
+        for member in key.in_sync[1:]:
+            self._probe_standby(role, node_of(member))
+        self._owner.elected(start)
+
+    # -- active ------------------------------------------------------------------------------------
+
+    def append(self, changes: Changes) -> int:
+        """Add a batch to the log; its number. It leaves with the next `flush`."""
+        assert isinstance(self.role, Active)
+        batch = Batch(self.epoch, self.log.end + 1, pack(changes) if changes else b"")
+        self.log.append(batch, changes)
+        return batch.seq
+
+    def flush(self) -> None:
+        """Send what was appended. A lone active commits here."""
+        if isinstance(self.role, Active):
+            self.role.replicas.flush(self._outside.now_ms())
+            self._advance(self.role)
+
+    def _advance(self, role: Active) -> None:
+        acknowledged = self._acknowledged(role)
+        if acknowledged > self.log.commit:
+            self.log.commit_to(acknowledged)
+            self._owner.committed()
+        self._press_hand_over(role)
+
+    def _acknowledged(self, role: Active) -> int:
+        """The last batch that every member that counts holds."""
+        lowest = self.log.end
+        peers = role.replicas.peers
+        for member in (*role.key.in_sync, *role.pending):
+            if member != self.member:
+                peer = peers.get(node_of(member))
+                match = peer.match if peer is not None and peer.member == member else 0
+                lowest = min(lowest, match)
+        return lowest
+
+    def _check_members(self, role: Active, now_ms: int) -> None:
+        """Remove who is silent or gone; take in who has caught up, in two steps."""
+        if role.changing:
+            return
+        in_sync = role.key.in_sync
+        stay = tuple(m for m in in_sync if m == self.member or self._counts(role, m, now_ms))
+        if stay != in_sync:
+            self._change_members(role, stay, ())
+            if role.handing is not None and role.handing.member not in stay:
+                self._call_off(role)
+            return
+        if role.handing is not None:
+            return
+        log = self.log
+        room = self.copies - len(in_sync)
+        near = [
+            peer
+            for peer in role.replicas.peers.values()
+            if peer.answered
+            and peer.sending is None
+            and not peer.dead
+            and peer.member not in in_sync
+            and peer.leaving != peer.member
+            and now_ms - peer.seen_ms < IN_SYNC_TIMEOUT_MS
+            and peer.match > 0
+            and log.end - peer.match <= NEAR_BATCHES
+        ][: max(0, room)]
+        # Under steady load a standby one round trip behind never holds all that is acknowledged:
+        # first acknowledgements wait for it, then it is taken in.
+        role.pending = tuple(peer.member for peer in near)
+        ready = tuple(peer.member for peer in near if peer.match >= log.commit)
+        if ready:
+            self._change_members(role, in_sync + ready, ready)
+
+    def _counts(self, role: Active, member: str, now_ms: int) -> bool:
+        """Is this in-sync member still with us?"""
+        peer = role.replicas.peers.get(node_of(member))
+        if peer is None or peer.dead or peer.leaving == member:
+            return False
+        return peer.member in ("", member) and now_ms - peer.seen_ms <= IN_SYNC_TIMEOUT_MS
+
+    def _change_members(
+        self, role: Active, in_sync: tuple[str, ...], pending: tuple[str, ...]
+    ) -> None:
+        role.changing = True
+        role.pending = pending
+
+        def decided(won: bool, rev: int, key: ShardKey | None) -> None:
+            role.changing = False
+            if self.role is not role:
+                return
+            self.key = key
+            if key is None or key.epoch != self.epoch or key.active != self.member:
+                self._depose(key.epoch if key else self.epoch, node_of(key.active) if key else "")
+                return
+            role.rev, role.key, role.pending = rev, key, ()
+            self._advance(role)
+
+        self._change(role.rev, ShardKey(self.epoch, self.member, in_sync), decided)
+
+    def _depose(self, epoch: int, leader: str) -> None:
+        """Another one leads: drop everything, come back as a new member."""
+        self._lives += 1
+        now_ms = self._outside.now_ms()
+        self.member = member_id(self.node, f"{self._incarnation}.{self._lives}")
+        self.epoch = max(self.epoch, epoch)
+        self.copy = Copy(self.member)
+        self.clock = ShardClock(now_ms)
+        self.role = Follower(now_ms, now_ms, leader)
+        self._owner.deposed()
+
+    def _verify(self, role: Active) -> None:
+        """A peer speaks of a higher epoch: the store says who is right."""
+        if role.verifying:
+            return
+        role.verifying = True
+
+        def got(found: Found | None) -> None:
+            role.verifying = False
+            key = None if found is None else decode_key(found[1])
+            if self.role is role and key is not None and key.epoch > self.epoch:
+                self.key = key
+                self._depose(key.epoch, node_of(key.active))
+
+        self._outside.read(got)
+
+    def _probe_standby(self, role: Active, node: str) -> None:
+        def answered(is_gone: bool) -> None:
+            if is_gone and self.role is role:
+                role.replicas.peers[node].dead = True
+                self._check_members(role, self._outside.now_ms())
+
+        if node in role.replicas.peers:
+            self._outside.probe(node, answered)
+
+    # -- stopping on purpose -----------------------------------------------------------------------
+
+    def successors(self) -> list[str]:
+        """In-sync nodes that could take over at once, the preferred one first."""
+        role = self.role
+        if not isinstance(role, Active):
+            return []
+        peers = role.replicas.peers
+        able = [
+            node_of(member)
+            for member in role.key.in_sync
+            if member != self.member
+            and (peer := peers.get(node_of(member))) is not None
+            and peer.member == member
+            and peer.leaving != member
+            and not peer.dead
+        ]
+        return sorted(able, key=self._rank)
+
+    def hand_over(self, node: str) -> bool:
+        """Name the successor; the owner has stopped stepping. False: it cannot be that node."""
+        role = self.role
+        if not isinstance(role, Active) or node not in self.successors():
+            return False
+        until_ms = self._outside.now_ms() + HAND_OVER_MS
+        role.handing = HandingOver(role.replicas.peers[node].member, until_ms)
+        self._press_hand_over(role)
+        return True
+
+    def _press_hand_over(self, role: Active) -> None:
+        """Once all is committed, tell the successor (again with each beat)."""
+        handing = role.handing
+        log = self.log
+        if handing is None or role.changing or log.commit != log.end:
+            return
+        self._outside.send(node_of(handing.member), HandOver(self.epoch, handing.member, log.end))
+
+    def _call_off(self, role: Active) -> None:
+        role.handing = None
+        self._owner.hand_over_failed()
+
+    def stop(self, snapshot: str, stopped: Decided) -> None:
+        """Leave the shard to a snapshot that holds everything: nobody leads it then."""
+        role = self.role
+        assert isinstance(role, Active)
+        assert self.log.commit == self.log.end
+
+        def decided(won: bool, rev: int, key: ShardKey | None) -> None:
+            self.key = key
+            if self.role is role:
+                self.role = Stopped(key)
+            stopped(won, rev, key)
+
+        role.changing = True
+        self._change(role.rev, ShardKey(self.epoch, "", (), snapshot), decided)
+
+    def leave(self) -> None:
+        """This node stops: no longer try to lead, and ask to be out of in_sync."""
+        self.leaving = True
+        if isinstance(self.role, Follower):
+            self._say_leaving(self.role)
+
+    def _say_leaving(self, role: Follower) -> None:
+        if role.leader:
+            self._outside.send(role.leader, Leaving(self.epoch, self.member))
+
+    # -- time and connections ----------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Call every 10 to 25 ms."""
+        now_ms = self._outside.now_ms()
+        role = self.role
+        match role:
+            case Active():
+                role.replicas.beat(now_ms, self._targets(role))
+                self._check_members(role, now_ms)
+                if role.handing is not None:
+                    if now_ms > role.handing.until_ms:
+                        self._call_off(role)
+                    else:
+                        self._press_hand_over(role)
+            case Follower():
+                due_ms = role.campaign_at_ms
+                if due_ms is None:
+                    due_ms = role.heard_ms + BEAT_TIMEOUT_MS
+                if now_ms >= due_ms:
+                    self._campaign(role)
+            case Candidate() | Stopped():
+                pass
+            case _:
+                assert_never(role)
+
+    def _targets(self, role: Active) -> Sequence[str]:
+        """The nodes that hold copies, or shall."""
+        if self.copies > len(self.peers):
+            return self.peers
+        chosen = [node_of(member) for member in role.key.in_sync if member != self.member]
+        for node in self.peers:
+            if len(chosen) >= self.copies - 1:
+                break
+            if node not in chosen and node in self.up:
+                chosen.append(node)
+        return chosen
+
+    def woke_late(self, late_ms: int) -> None:
+        """Our own loop was late: what others sent meanwhile has not been read yet."""
+        if late_ms <= LATE_MS:
+            return
+        now_ms = self._outside.now_ms()
+        role = self.role
+        if isinstance(role, Follower):
+            role.heard_ms = max(role.heard_ms, now_ms - BEAT_TIMEOUT_MS + LATE_MS)
+            if role.campaign_at_ms is not None:
+                role.campaign_at_ms = max(role.campaign_at_ms, now_ms + LATE_MS)
+        elif isinstance(role, Active):
+            for peer in role.replicas.peers.values():
+                peer.seen_ms = max(peer.seen_ms, now_ms - IN_SYNC_TIMEOUT_MS + LATE_MS)
+
+    def link_up(self, node: str) -> None:
+        """A connection to this node stands."""
+        self.up[node] = None
+        role = self.role
+        if isinstance(role, Active) and node in role.replicas.peers and node in self._targets(role):
+            role.replicas.hello(node, self._outside.now_ms())
+
+    def link_down(self, node: str) -> None:
+        """The connection broke: ask the operating system whether the process is gone."""
+        self.up.pop(node, None)
+        role = self.role
+        if isinstance(role, Active):
+            self._probe_standby(role, node)
+        elif isinstance(role, Follower) and node == role.leader:
+
+            def answered(is_gone: bool) -> None:
+                if is_gone and self.role is role and node == role.leader:
+                    self._campaign(role)
+
+            self._outside.probe(node, answered)
+
+    # -- messages ----------------------------------------------------------------------------------
+
+    def on(self, node: str, message: CoreMessage) -> None:
+        """A message from this peer node."""
+        if isinstance(message, (Hello, Append, Slice, HandOver)):
+            self._on_active(node, message)
+            return
+        role = self.role
+        if not isinstance(role, Active):
+            return
+        if message.epoch != self.epoch:
+            if message.epoch > self.epoch:
+                self._verify(role)
+            return
+        if node not in role.replicas.peers:
+            return
+        now_ms = self._outside.now_ms()
+        match message:
+            case Ack():
+                role.replicas.on_ack(node, message, now_ms)
+                self._advance(role)
+            case Position():
+                counts = message.member in role.key.in_sync or message.member in role.pending
+                role.replicas.on_position(node, message, now_ms, may_replace=not counts)
+                self._advance(role)
+            case Leaving():
+                role.replicas.peers[node].leaving = message.member
+                self._check_members(role, now_ms)
+            case Reject():
+                pass
+            case _:
+                assert_never(message)
+
+    def _is_stale(self, epoch: int) -> bool:
+        return epoch < self.epoch
+
+    def _on_active(self, node: str, message: Hello | Append | Slice | HandOver) -> None:
+        """The active of some epoch speaks to us."""
+        epoch = message.epoch
+        role = self.role
+        if self._is_stale(epoch):
+            self._outside.send(node, Reject(self.epoch))
+            return
+        if isinstance(role, Stopped):
+            return
+        now_ms = self._outside.now_ms()
+        if isinstance(role, Active):
+            if epoch == self.epoch:
+                return  # an echo of a life before: only one member leads an epoch
+            self._depose(epoch, node)
+        elif isinstance(role, Candidate):
+            self.role = Follower(now_ms, now_ms)
+        role = self.role
+        assert isinstance(role, Follower)
+        if epoch != self.epoch or role.leader != node:
+            self._follow(role, epoch, node, now_ms)
+        role.heard_ms = now_ms
+        role.campaign_at_ms = None
+        role.turn = -1
+        match message:
+            case Hello():
+                role.synced = True
+                self._outside.send(node, self.copy.position(epoch))
+                if self.leaving:
+                    self._say_leaving(role)
+            case Append():
+                self.clock.heard(message.stamp_ms, now_ms)
+                if not role.synced:
+                    role.synced = True
+                    self._outside.send(node, self.copy.position(epoch))
+                    return
+                self._outside.send(node, self.copy.on_append(message))
+                if self.leaving and not message.batches:
+                    self._say_leaving(role)
+            case Slice():
+                if message.member == self.member and role.synced:
+                    self._outside.send(node, self.copy.on_slice(message))
+            case HandOver():
+                if message.member == self.member and self.log.end == message.end:
+                    role.turn = -1
+                    self._take_over(role)
+            case _:
+                assert_never(message)
+
+    def _follow(self, role: Follower, epoch: int, leader: str, now_ms: int) -> None:
+        self.epoch = max(self.epoch, epoch)
+        self.copy.follow()
+        role.leader = leader
+        role.synced = False
+        role.heard_ms = role.since_ms = now_ms
+        role.campaign_at_ms = None
+
+    def _take_over(self, role: Follower) -> None:
+        """The active asked for it: no need to wait for a turn."""
+        if role.reading or self.leaving:
+            return
+        role.reading = True
+
+        def got(found: Found | None) -> None:
+            if self.role is not role:
+                return
+            role.reading = False
+            key = None if found is None else decode_key(found[1])
+            if found is None or key is None:
+                return
+            self.key = key
+            if key.epoch == self.epoch and key.active and self._may_take(key):
+                self._take(found[0], key, key, Start(old_active=key.active))
+
+        self._outside.read(got)

@@ -1,0 +1,125 @@
+"""The roles a member of a shard can have, and what the core needs from outside."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cluster.messages import CoreMessage
+from cluster.replicas import Replicas
+from cluster.snapshot import Snapshot
+from cluster.store import Lost, ShardKey, Unknown, Won
+
+Found = tuple[int, bytes | None]
+Decided = Callable[[bool, int, ShardKey | None], None]
+"""Called once it is certain: whether our value stands, the revision, what stands there."""
+
+
+@dataclass(slots=True, eq=False)
+class Follower:
+    """Takes what the active of `epoch` sends, and watches it."""
+
+    heard_ms: int
+    since_ms: int
+    """When it began to wait for this leader."""
+    leader: str = ""
+    synced: bool = False
+    """It told the leader where it stands."""
+    campaign_at_ms: int | None = None
+    turn: int = -1
+    """Revision of the key for which it has waited for its turn."""
+    reading: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Candidate:
+    """Has asked the store for the next epoch; acknowledges nothing of an older one."""
+
+    epoch: int
+
+
+@dataclass(slots=True, eq=False)
+class HandingOver:
+    """The active has stopped stepping in favour of `member`."""
+
+    member: str
+    until_ms: int
+
+
+@dataclass(slots=True, eq=False)
+class Active:
+    """Leads this epoch."""
+
+    rev: int
+    key: ShardKey
+    replicas: Replicas
+    pending: tuple[str, ...] = ()
+    """Acknowledgements wait for these too, before they are in in_sync."""
+    changing: bool = False
+    verifying: bool = False
+    handing: HandingOver | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Stopped:
+    """Left its records in a snapshot."""
+
+    key: ShardKey | None
+
+
+Role = Follower | Candidate | Active | Stopped
+
+
+@dataclass(slots=True)
+class Start:
+    """What a new active begins with."""
+
+    old_active: str = ""
+    """The member that led before; "" if none did."""
+    fresh: bool = False
+    """Not out of this member's copy: empty, or out of `snapshot`."""
+    lost: bool = False
+    snapshot: Snapshot | None = field(default=None)
+
+
+class Outside(Protocol):
+    """What `io/` or a simulator does for a core. No call answers before it returns."""
+
+    def now_ms(self) -> int:
+        """Monotonic, for this process."""
+
+    def wall_ms(self) -> int:
+        """Unix time."""
+
+    def send(self, node: str, message: CoreMessage) -> None:
+        """In order while the connection lasts; lost with it."""
+
+    def later(self, delay_ms: int, call: Callable[[], None]) -> None: ...
+
+    def read(self, done: Callable[[Found | None], None]) -> None:
+        """The shard's key; None: no answer in time."""
+
+    def cas(self, rev: int, value: bytes, done: Callable[[Won | Lost | Unknown], None]) -> None: ...
+
+    def probe(self, node: str, done: Callable[[bool], None]) -> None:
+        """Is the node's process gone? True only if the operating system says so."""
+
+    def gone(self, members: tuple[str, ...], done: Callable[[bool], None]) -> None:
+        """Is the process of every one of these members provably gone?"""
+
+    def load(self, name: str, done: Callable[[Snapshot | None], None]) -> None: ...
+
+
+class Owner(Protocol):
+    """Whom the core tells."""
+
+    def elected(self, start: Start) -> None:
+        """This member leads: move the address, then call `barrier`."""
+
+    def committed(self) -> None:
+        """The commit index has grown."""
+
+    def deposed(self) -> None:
+        """It no longer leads and has dropped its records."""
+
+    def hand_over_failed(self) -> None:
+        """The successor did not take over in time: this member still leads."""

@@ -1,0 +1,601 @@
+"""Runs a machine as one replicated shard.
+
+No effect of a step is performed before all its records are committed; effects leave in step order.
+A step that raises is undone. A takeover rebuilds the records out of the log, moves the address,
+commits a barrier, serves, and re-drives what the records say is pending.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from cluster.core import LATE_MS, Core
+from cluster.machine import ClusterLost, Machine, Redrive, Step, Timer
+from cluster.messages import CoreMessage
+from cluster.roles import Active, Candidate, Follower, Start, Stopped
+from cluster.roles import Outside as CoreOutside
+from cluster.snapshot import Snapshot
+from cluster.store import ShardKey
+
+GATHER_MS = 1
+"""Steps of so long go into one batch, when the last batch left a while ago."""
+GATHER_BUSY_MS = 4
+"""Under load batches are at least this far apart: a message costs more than a record."""
+BATCH_BYTES = 256 << 10
+"""A batch this large leaves at once."""
+REDRIVE_MS = 5
+REDRIVE_BATCH = 16
+"""A new active re-drives at most so many records with something pending in REDRIVE_MS."""
+REDRIVE_LOOK = 250
+"""And looks at no more than so many."""
+DECODE_SLICE = 500
+"""Records decoded in one go at a takeover, so that beats are not late."""
+NEVER_MS = -1
+TIMERS_PER_TICK = 200
+"""More timers than that wait for the next turn of the loop."""
+
+
+class Unreported(AssertionError):
+    """A step changed this record without `edit` or `put` (looked for in tests only)."""
+
+
+class Outside(CoreOutside, Protocol):
+    """What a shard needs from `io/` or from a simulator."""
+
+    def random(self) -> bytes:
+        """32 bytes."""
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """In the next turn of the loop."""
+
+    def gather(self, delay_ms: int) -> None:
+        """Call `flush` of all this node's shards after so long, so that they share messages."""
+
+    def perform(self, effect: Any) -> None:
+        """A committed effect. It must not raise."""
+
+    def move_address(self, old_active: str, moved: Callable[[], None]) -> None:
+        """The shard's address comes here, from that member's node if it is still there."""
+
+    def serving(self, *, lost: bool) -> None:
+        """Barrier committed, records open: events may come."""
+
+    def deposed(self) -> None:
+        """Let go of the address: another node leads."""
+
+    def save(self, snapshot: Snapshot, saved: Callable[[str | None], None]) -> None:
+        """Store it safely; its name."""
+
+    def note(self, what: str, **fields: object) -> None:
+        """One line in the log."""
+
+    def broken(self, error: BaseException) -> None:
+        """An invariant of the log does not hold: stop the process; a standby carries on."""
+
+
+class ShardState(msgspec.Struct, frozen=True):
+    """What a shard is at the moment, for status and figures."""
+
+    shard: str
+    member: str
+    role: str
+    """"follower", "candidate", "active" or "stopped"."""
+    epoch: int
+    active: str
+    """Member that leads as far as this one knows."""
+    in_sync: tuple[str, ...]
+    serving: bool
+    seq: int
+    commit: int
+    records: int
+    snapshot_progress: int | None = None
+    counters: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Opening:
+    """An active that does not serve yet."""
+
+    start: Start
+    undecoded: list[tuple[str, bytes]]
+    is_open: bool = False
+    moved: bool = False
+    barrier: int | None = None
+
+
+@dataclass(slots=True)
+class Held:
+    """Effects and callbacks that wait for a batch."""
+
+    seq: int
+    effects: list[Any] = field(default_factory=list)
+    callbacks: list[Callable[[bool], None]] = field(default_factory=list)
+
+
+class Shard:
+    """One shard on one node: its core, its machine, and its records while it is active."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        node: str,
+        incarnation: str,
+        preferred: Sequence[str],
+        copies: int,
+        machine: Callable[[], Machine],
+        outside: Outside,
+        check: bool = False,
+        core: type[Core] = Core,
+    ) -> None:
+        self.name = name
+        self._outside = outside
+        self._new_machine = machine
+        self._check = check
+        self.counters = dict.fromkeys(
+            ("steps", "batches", "poisoned", "dropped", "not_serving", "timers", "redriven"), 0
+        )
+        self.core = core(
+            shard=name,
+            node=node,
+            incarnation=incarnation,
+            preferred=preferred,
+            copies=copies,
+            outside=outside,
+            owner=self,
+        )
+        self._forget()
+
+    def _forget(self) -> None:
+        self.machine = self._new_machine()
+        self.records: dict[str, Any] = {}
+        self._opening: Opening | None = None
+        self.serving = False
+        self.held_up = False
+        """Stepping has stopped: handing over, or stopping."""
+        self._n = 0
+        self._open: dict[str, bytes | None] = {}  # the batch that is being gathered
+        self._open_bytes = 0
+        self._held: deque[Held] = deque()
+        self._gathering = False
+        self._flushed_ms = -(1 << 60)
+        self._armed: dict[str, int] = {}
+        self._timers: list[tuple[int, int, str]] = []
+        self._timer_n = 0
+        self._redrive: deque[str] = deque()
+        self._redrive_at_ms = 0
+        self._effects_from = 0  # effects of earlier batches wait for this one
+        self._appended_ms: deque[tuple[int, int]] = deque()
+        self._busy = False
+        self._releasing = False
+
+    # -- driving -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self.core.start()
+
+    def on(self, node: str, message: CoreMessage) -> None:
+        """A message from this peer node."""
+        self.core.on(node, message)
+
+    def tick(self) -> None:
+        """Every 10 to 25 ms, and not later than `next_ms`."""
+        self.core.tick()
+        if self.serving and not self.held_up:
+            self._fire()
+            self._redrive_some()
+
+    def next_ms(self) -> int | None:
+        """The node's monotonic time at which `tick` has something to do besides beats."""
+        if not self.serving or self.held_up:
+            return None
+        due: int | None = None
+        if self._timers:
+            due = self.core.clock.local(self._timers[0][0])
+        if self._redrive and (due is None or self._redrive_at_ms < due):
+            due = self._redrive_at_ms
+        return due
+
+    def woke_late(self, late_ms: int) -> None:
+        """The loop stood still: was another one elected meanwhile? Ask before anything leaves.
+
+        What was acknowledged before the pause may still lie in our sockets; a batch that is written
+        now is acknowledged only by members that still follow us.
+        """
+        self.core.woke_late(late_ms)
+        if late_ms > LATE_MS and isinstance(self.core.role, Active) and self.serving:
+            self._effects_from = self.core.append(())
+            self._appended_ms.append((self._effects_from, self._outside.now_ms()))
+            self.core.flush()
+
+    def handle(self, event: Any) -> bool:
+        """One event through the machine. False: this node does not serve the shard now."""
+        if not self.serving or self.held_up:
+            self.counters["not_serving"] += 1
+            return False
+        self._run(event)
+        return True
+
+    def when_committed(self, callback: Callable[[bool], None]) -> None:
+        """Call once everything that stands in the records now is committed; False: it never is."""
+        if not self.serving:
+            callback(False)
+        else:
+            self._holder().callbacks.append(callback)
+            self._release()
+
+    def commit_age_ms(self) -> int:
+        """For how long the oldest uncommitted batch has been waiting; 0: nothing waits."""
+        if not self._appended_ms:
+            return 0
+        return self._outside.now_ms() - self._appended_ms[0][1]
+
+    def flush(self) -> None:
+        """The gathered batch leaves."""
+        self._gathering = False
+        if not isinstance(self.core.role, Active):
+            return
+        if self._open:
+            now_ms = self._outside.now_ms()
+            changes = list(self._open.items())
+            self._open = {}
+            self._open_bytes = 0
+            seq = self.core.append(changes)
+            self._flushed_ms = now_ms
+            self._appended_ms.append((seq, now_ms))
+            self.counters["batches"] += 1
+        self.core.flush()
+
+    # -- one step ----------------------------------------------------------------------------------
+
+    def _step(self) -> Step:
+        self._n += 1
+        return Step(
+            self.records,
+            shard=self.name,
+            epoch=self.core.epoch,
+            n=self._n,
+            now_ms=self.core.clock.now(self._outside.now_ms()),
+            wall_ms=self._outside.wall_ms(),
+            random=self._outside.random(),
+        )
+
+    def _run(self, event: Any) -> None:
+        # A machine that posts from inside a step would see half-changed records.
+        assert not self._busy, "an event inside a step"
+        self._busy = True
+        try:
+            tx = self._step()
+            try:
+                self._decide(tx, event)
+            except Unreported:
+                raise
+            except Exception as error:  # noqa: BLE001 - the boundary: a bug ends one call
+                self._undo(tx)
+                self._poisoned(event, error)
+        finally:
+            self._busy = False
+        self._release()
+
+    def _decide(self, tx: Step, event: Any) -> None:
+        self.counters["steps"] += 1
+        if isinstance(event, Redrive):
+            self.machine.redrive(tx, event.key)
+        else:
+            self.machine.step(tx, event)
+        self._keep(tx)
+
+    def _poisoned(self, event: Any, error: Exception) -> None:
+        self.counters["poisoned"] += 1
+        self._outside.note(
+            "step undone", shard=self.name, event=type(event).__name__, error=repr(error)
+        )
+        tx = self._step()
+        try:
+            self.machine.poisoned(tx, event, error)
+            self._keep(tx)
+        except Exception as second:  # noqa: BLE001 - the boundary: a bug ends one call
+            self._undo(tx)
+            self.counters["dropped"] += 1
+            self._outside.note(
+                "event dropped", shard=self.name, event=type(event).__name__, error=repr(second)
+            )
+
+    def _keep(self, tx: Step) -> None:
+        """The step stands: its records into the open batch, its effects behind them."""
+        changed = tx._changed
+        if changed:
+            records = self.records
+            machine = self.machine
+            encoded: list[tuple[str, bytes | None, int | None]] = []
+            for key in changed:  # all of it first: encoding may raise, and then nothing stands
+                record = records.get(key)
+                if record is None:
+                    encoded.append((key, None, None))
+                else:
+                    data = machine.encode(key, record)
+                    encoded.append((key, data, machine.deadline(key, record)))
+            if self._check:
+                self._find_unreported(tx)
+            for key, value, deadline in encoded:
+                self._open[key] = value
+                self._open_bytes += 64 if value is None else 64 + len(value)
+                if self._armed.get(key) != deadline:
+                    self._arm(key, deadline)
+            self._gather()
+        elif self._check:
+            self._find_unreported(tx)
+        if tx.effects:
+            self._holder().effects.extend(tx.effects)
+
+    def _holder(self) -> Held:
+        """For what must wait until all that stands in the records now is committed."""
+        seq = self.core.log.end + 1 if self._open else self.core.log.end
+        if not self._held or self._held[-1].seq != seq:
+            self._held.append(Held(seq))
+        return self._held[-1]
+
+    def _gather(self) -> None:
+        if self._open_bytes > BATCH_BYTES:
+            self._outside.gather(0)
+        elif not self._gathering:
+            self._gathering = True
+            since_ms = self._outside.now_ms() - self._flushed_ms
+            self._outside.gather(max(GATHER_MS, GATHER_BUSY_MS - since_ms))
+
+    def _undo(self, tx: Step) -> None:
+        """Every record the step had in hand is again what was last logged."""
+        for key in tx._touched:
+            data = self._open[key] if key in self._open else self.core.log.last_logged(key)
+            if data is None:
+                self.records.pop(key, None)
+            else:
+                self.records[key] = self.machine.decode(key, data)
+        self.machine.open(self.records)
+
+    def _find_unreported(self, tx: Step) -> None:
+        for key in tx._touched:
+            if key not in tx._changed:
+                logged = self._open[key] if key in self._open else self.core.log.last_logged(key)
+                if logged != self.machine.encode(key, self.records[key]):
+                    raise Unreported(key)
+
+    # -- commit ------------------------------------------------------------------------------------
+
+    def committed(self) -> None:
+        """The core: the commit index has grown."""
+        opening = self._opening
+        if opening is not None:
+            self._try_serve(opening)
+            return
+        commit = self.core.log.commit
+        while self._appended_ms and self._appended_ms[0][0] <= commit:
+            self._appended_ms.popleft()
+        self._release()
+
+    def _release(self) -> None:
+        """Perform what waited for batches that are committed now, in step order."""
+        if self._releasing:
+            return  # an effect brought an event: what that emits comes after what we have in hand
+        self._releasing = True
+        held = self._held
+        try:
+            while held and self._effects_from <= self.core.log.commit >= held[0].seq:
+                ready = held.popleft()
+                for effect in ready.effects:
+                    self._outside.perform(effect)
+                for callback in ready.callbacks:
+                    callback(True)
+                if held is not self._held:
+                    return  # an effect made this node lose the shard
+        finally:
+            self._releasing = False
+
+    # -- timers ------------------------------------------------------------------------------------
+
+    def _arm(self, key: str, deadline: int | None) -> None:
+        if deadline is None:
+            self._armed.pop(key, None)
+            return
+        self._armed[key] = deadline
+        self._timer_n += 1
+        heapq.heappush(self._timers, (deadline, self._timer_n, key))
+
+    def _fire(self) -> None:
+        now_ms = self.core.clock.now(self._outside.now_ms())
+        timers = self._timers
+        for _ in range(TIMERS_PER_TICK):
+            if not timers or timers[0][0] > now_ms:
+                break
+            deadline, _, key = heapq.heappop(timers)
+            if self._armed.get(key) == deadline:
+                self._armed[key] = NEVER_MS
+                self.counters["timers"] += 1
+                self._run(Timer(key, deadline))
+                if self._armed.get(key) == deadline:  # the step did not move it: not at once again
+                    self._armed[key] = NEVER_MS
+        if len(timers) > 64 + 4 * len(self._armed):  # mostly stale ones
+            self._timers = [timer for timer in timers if self._armed.get(timer[2]) == timer[0]]
+            heapq.heapify(self._timers)
+
+    # -- takeover ----------------------------------------------------------------------------------
+
+    def elected(self, start: Start) -> None:
+        """The core: this member leads."""
+        self._forget()
+        self.held_up = False
+        log = self.core.log
+        at_end = log.at_end()
+        opening = self._opening = Opening(start, list(at_end.items()))
+        opening.undecoded.reverse()
+        self._outside.note(
+            "elected", shard=self.name, epoch=self.core.epoch, records=len(at_end), lost=start.lost
+        )
+
+        def moved() -> None:
+            if self._opening is opening:
+                opening.moved = True
+                opening.barrier = self.core.append(())
+                self.core.flush()
+                self._try_serve(opening)
+
+        self._outside.move_address(start.old_active, moved)
+        self._outside.soon(lambda: self._decode(opening))
+
+    def _decode(self, opening: Opening) -> None:
+        if self._opening is not opening:
+            return
+        undecoded = opening.undecoded
+        machine = self.machine
+        records = self.records
+        try:
+            for _ in range(min(DECODE_SLICE, len(undecoded))):
+                key, data = undecoded.pop()
+                record = records[key] = machine.decode(key, data)
+                deadline = machine.deadline(key, record)
+                if deadline is not None:
+                    self._arm(key, deadline)
+            if undecoded:
+                self._outside.soon(lambda: self._decode(opening))
+                return
+            machine.open(records)
+        except Exception as error:  # noqa: BLE001 - the boundary: what was logged cannot be read
+            self._outside.broken(error)
+            return
+        opening.is_open = True
+        self._try_serve(opening)
+
+    def _try_serve(self, opening: Opening) -> None:
+        commit = self.core.log.commit
+        barrier = opening.barrier
+        if not opening.is_open or barrier is None or commit < barrier:
+            return
+        self._opening = None
+        self.serving = True
+        start = opening.start
+        self._redrive = deque(self.records)
+        self._redrive_at_ms = self._outside.now_ms()
+        self._outside.note("serving", shard=self.name, epoch=self.core.epoch)
+        if start.lost:
+            self._run(ClusterLost(self.name, self.core.epoch))
+        self._outside.serving(lost=start.lost)
+        if self.serving:
+            self._redrive_some()
+
+    def _redrive_some(self) -> None:
+        if not self._redrive:
+            return
+        now_ms = self._outside.now_ms()
+        if now_ms < self._redrive_at_ms:
+            return
+        self._redrive_at_ms = now_ms + REDRIVE_MS
+        driven = 0
+        for _ in range(min(REDRIVE_LOOK, len(self._redrive))):
+            key = self._redrive.popleft()
+            if key not in self.records:
+                continue
+            before = len(self._held[-1].effects) if self._held else 0
+            holders = len(self._held)
+            self._run(Redrive(key))
+            after = len(self._held[-1].effects) if self._held else 0
+            if after != before or len(self._held) != holders:
+                driven += 1
+                if driven >= REDRIVE_BATCH:
+                    break
+        self.counters["redriven"] += driven
+
+    def deposed(self) -> None:
+        """The core: another one leads. Nothing that waited is performed."""
+        held = self._held
+        self._forget()
+        for waiting in held:
+            for callback in waiting.callbacks:
+                callback(False)
+        self._outside.note("deposed", shard=self.name, epoch=self.core.epoch)
+        self._outside.deposed()
+
+    # -- stopping on purpose -----------------------------------------------------------------------
+
+    def hand_over(self, node: str) -> bool:
+        """Stop stepping and let `node` take over. `deposed` follows, or `hand_over_failed`."""
+        if not self.serving or self.held_up:
+            return False
+        self.held_up = True
+        self.flush()
+        if not self.core.hand_over(node):
+            self.held_up = False
+            return False
+        return True
+
+    def hand_over_failed(self) -> None:
+        """The core: the successor did not come. This node goes on."""
+        self.held_up = False
+        self._outside.note("hand-over failed", shard=self.name, epoch=self.core.epoch)
+
+    def hold(self) -> bool:
+        """Stop stepping, for `stop`. True once all is committed."""
+        role = self.core.role
+        if not isinstance(role, Active) or self._opening is not None:
+            return False
+        self.held_up = True
+        self.flush()
+        return self.core.log.commit == self.core.log.end and not role.changing
+
+    def stop(self, stopped: Callable[[bool], None]) -> None:
+        """Leave a snapshot named in the key. Only when `hold` said True."""
+        log = self.core.log
+        snapshot = Snapshot(
+            self.name,
+            self.core.epoch,
+            self.core.clock.now(self._outside.now_ms()),
+            self._outside.wall_ms(),
+            dict(log.records),
+        )
+
+        def saved(name: str | None) -> None:
+            if name is None or not isinstance(self.core.role, Active):
+                stopped(False)
+                return
+            self.core.stop(name, decided)
+
+        def decided(won: bool, rev: int, key: ShardKey | None) -> None:
+            self.serving = False
+            stopped(won)
+
+        self._outside.save(snapshot, saved)
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def state(self) -> ShardState:
+        """As this member sees it; cheap."""
+        core = self.core
+        role = core.role
+        key = role.key if isinstance(role, Active) else core.key
+        match role:
+            case Active():
+                name = "active"
+            case Candidate():
+                name = "candidate"
+            case Follower():
+                name = "follower"
+            case Stopped():
+                name = "stopped"
+        receiving = core.copy.receiving
+        return ShardState(
+            shard=self.name,
+            member=core.member,
+            role=name,
+            epoch=core.epoch,
+            active=key.active if key is not None else "",
+            in_sync=key.in_sync if key is not None else (),
+            serving=self.serving and not self.held_up,
+            seq=core.log.end,
+            commit=core.log.commit,
+            records=len(self.records) if self.serving else len(core.log.records),
+            snapshot_progress=receiving.next_slice if receiving is not None else None,
+            counters=self.counters,
+        )

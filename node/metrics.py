@@ -1,0 +1,57 @@
+"""What a node counts, for Prometheus: /metrics over HTTP.
+
+The event loop takes a sample once a second; a scrape, which runs in a thread, reads only samples.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+
+class Sample(NamedTuple):
+    """One number: a gauge, or a counter that only grows."""
+
+    name: str
+    value: float
+    labels: Mapping[str, str]
+
+
+HELP = {
+    "keepline_shard_active": "1 where the shard is active on this node",
+    "keepline_shard_epoch": "Epoch of the shard as this node knows it",
+    "keepline_shard_in_sync": "Members that hold every committed record",
+    "keepline_calls": "Live calls by state",
+    "keepline_ledger": "Calls by the class they ended in; unaccounted must be 0",
+    "keepline_sip_messages_total": "SIP datagrams by what became of them",
+    "keepline_outbox_bytes": "Facts that the database does not have yet",
+    "keepline_media_up": "1 while the media server answers",
+    "keepline_loop_lag_seconds": "Worst lateness of the event loop in the last second",
+    "keepline_commit_seconds": "Worst time from a step to its commit in the last second",
+    "keepline_alarms": "Alarms that stand",
+}
+
+
+class Metrics:
+    """The collector of one node."""
+
+    def __init__(self) -> None:
+        self.samples: Sequence[Sample] = ()
+
+    def collect(self) -> Iterable[Metric]:
+        families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {}
+        for name, value, labels in self.samples:
+            family = families.get(name)
+            if family is None:
+                kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+                family = families[name] = kind(name, HELP[name], labels=list(labels))
+            family.add_metric(list(labels.values()), value)
+        return families.values()
+
+    def serve(self, host: str, port: int) -> int:
+        """Answer /metrics; the port. Raises OSError when it is in use."""
+        registry = CollectorRegistry()
+        registry.register(self)
+        server, _ = start_http_server(port, host, registry)
+        return int(server.server_port)

@@ -1,0 +1,218 @@
+"""One shard of calls on one node: its SIP address, its transactions, its media, its outbox.
+
+Everything a committed step asks for is performed here; everything that happens becomes an event of
+the shard. Decisions are in `calls`; what is here is wiring.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+from msgspec.structs import replace
+
+from calls import effects, inputs
+from calls.centre import Address
+from media_servers import verbs
+from media_servers.io.client import Client
+from media_servers.verbs import Refused, Session, Unreachable
+from node.events_db import EventsDb
+from node.messages import MessageRing
+from node.outbox import OutboxDrain
+from sip.io.udp import Port
+from sip.message import Message
+from sip.transaction import Layer
+
+MEDIA_DEADLINE_MS = 3_000
+"""A media server that does not answer so long is unreachable."""
+TICK_MS = 10
+
+log = structlog.get_logger()
+
+
+def now_ms() -> int:
+    """Monotonic milliseconds of this machine."""
+    return time.monotonic_ns() // 1_000_000
+
+
+class CallShard:
+    """The IO of one shard while it is active here."""
+
+    def __init__(
+        self,
+        name: str,
+        sip: Address,
+        *,
+        media: Client,
+        database: EventsDb,
+        ring: MessageRing,
+        refuse: Callable[[str], str],
+        post: Callable[[str, Any], None],
+    ) -> None:
+        self.name = name
+        self.sip = sip
+        self.epoch = 0
+        self._media = media
+        self._ring = ring
+        self._refuse = refuse
+        self._post_to = post
+        self._port: Port | None = None
+        self._layer: Layer | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.outbox = OutboxDrain(name, database, self._post)
+        self.port_dropped = 0
+
+    def _post(self, event: Any) -> None:
+        self._post_to(self.name, event)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What the transaction layer counted since this node became active."""
+        return self._layer.counters if self._layer is not None else {}
+
+    # Coming and going.
+
+    def bind(self) -> None:
+        """Take the shard's address. Raises OSError while another process has it."""
+        if self._port is None:
+            self._port = Port.bind(self.sip)
+            log.info("sip bound", shard=self.name, rcvbuf=self._port.rcvbuf)
+
+    def serve(self, epoch: int) -> None:
+        """The shard is ours and its barrier committed: read the address."""
+        assert self._port is not None
+        self.epoch = epoch
+        self._layer = Layer(
+            self._send,
+            self,
+            now_ms(),
+            sent_by=f"{self.sip[0]}:{self.sip[1]}",
+            on_fault=lambda error: log.error("sip fault", shard=self.name, error=repr(error)),
+        )
+        self._port.start(asyncio.get_running_loop(), self._receive)
+        self._media.watch(self.name, epoch)
+        if self._media.is_up:
+            self.compare_media()
+        self._tick()
+
+    def release(self) -> None:
+        """The shard is not ours any more: give up the address and all that was under way."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self._ticker = None
+        if self._port is not None:
+            self._port.close()
+            self._port = None
+        self._layer = None
+        self._media.unwatch(self.name)
+        self.outbox.stop()
+        for task in list(self._tasks):
+            task.cancel()
+
+    # SIP.
+
+    def _send(self, datagram: bytes, destination: Address) -> None:
+        if self._port is not None:
+            self._ring.saw(self.name, "out", datagram, destination)
+            self._port.send(datagram, destination)
+
+    def _receive(self, datagram: bytes, source: Address) -> None:
+        if self._layer is not None:
+            self._ring.saw(self.name, "in", datagram, source)
+            self._layer.receive(datagram, source, now_ms())
+
+    def _tick(self) -> None:
+        if self._layer is not None:
+            self._layer.tick(now_ms())
+            self._ticker = asyncio.get_running_loop().call_later(TICK_MS / 1000, self._tick)
+
+    def on_request(self, msg: Message, source: Address) -> None:
+        refuse = ""
+        if msg.method == "INVITE" and not msg.to_tag:
+            refuse = "outbox" if self.outbox.is_full else self._refuse(self.name)
+        self._post(inputs.Requested(msg, source, refuse))
+
+    def on_response(self, msg: Message, source: Address) -> None:
+        self._post(inputs.Responded(msg, source))
+
+    def on_timeout(self, branch: str, method: str) -> None:
+        self._post(inputs.TimedOut(branch, method))
+
+    # Effects.
+
+    def perform(self, effect: Any) -> None:
+        """Do what a committed step asks for."""
+        layer = self._layer
+        match effect:
+            case effects.Respond():
+                if layer is not None:
+                    layer.respond(effect.origin, effect.status, effect.datagram, now_ms())
+            case effects.Request():
+                if layer is not None:
+                    layer.request(
+                        effect.method,
+                        effect.branch,
+                        effect.datagram,
+                        effect.destination,
+                        now_ms(),
+                    )
+            case effects.Send():
+                if layer is not None:
+                    layer.send(effect.datagram, effect.destination)
+            case effects.Acked():
+                if layer is not None:
+                    layer.acked(effect.origin)
+            case effects.ApplyMedia():
+                self._spawn(self._apply(effect.session))
+            case effects.DeleteMedia():
+                self._spawn(self._delete(effect.session))
+            case effects.Publish():
+                self.outbox.publish(effect)
+            case _:
+                raise TypeError(f"nobody performs {type(effect).__name__}")
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # Media.
+
+    async def _apply(self, session: Session) -> None:
+        asked = replace(session, epoch=self.epoch)
+        try:
+            applied = await self._media.apply(asked, MEDIA_DEADLINE_MS)
+        except Refused as refused:
+            log.warning("media refused", shard=self.name, call=session.id, reason=refused.reason)
+            self._post(inputs.MediaRefused(session.id, session.counter, refused.reason))
+        except Unreachable:
+            self._post(inputs.MediaRefused(session.id, session.counter, "unreachable"))
+        else:
+            self._post(
+                inputs.MediaApplied(session.id, applied.counter, applied.sdps, applied.ports)
+            )
+
+    async def _delete(self, session: str) -> None:
+        with contextlib.suppress(Refused, Unreachable):  # `compare_media` finds what is left
+            await self._media.delete(self.name, self.epoch, session)
+
+    def compare_media(self) -> None:
+        """Ask which sessions the media server has, and let the calls compare them with theirs."""
+        self._spawn(self._compare())
+
+    async def _compare(self) -> None:
+        try:
+            sessions = await self._media.query(self.name, self.epoch)
+        except (Refused, Unreachable):
+            return  # the next connection asks again
+        self._post(inputs.MediaSessions(sorted(sessions)))
+
+    def on_media_event(self, event: verbs.Event) -> None:
+        match event:
+            case verbs.PlayEnded(session, n, play):
+                self._post(inputs.PlayEnded(session, n, play))
+            case verbs.Digit(session, n, leg, digit):
+                self._post(inputs.Digit(session, n, leg, digit))

@@ -1,0 +1,182 @@
+"""The operators' API between a real server and a real client, and how commands find a cluster."""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from node.api import ApiClient, NotHere, Refused, Unreachable, serve_api
+from node.ask import NoCluster, cluster
+from node.directory import Directory
+from tests.node.test_merge import answer, shard
+
+
+class Desk:
+    """A node as the API sees it."""
+
+    def __init__(self, documents: dict[str, Any], agents: tuple[str, ...] = ()) -> None:
+        self.documents = documents
+        self.agents = agents
+        self.asked: list[tuple[Any, ...]] = []
+
+    async def read(self, what: str, call: str, limit: int) -> Any:
+        self.asked.append((what, call, limit))
+        if isinstance(self.documents[what], Exception):
+            raise self.documents[what]
+        return self.documents[what]
+
+    async def drain(self, timeout_ms: int) -> Any:
+        self.asked.append(("drain", timeout_ms))
+        return {"drained": True}
+
+    async def set_agent(self, agent: str, state: str, reason: str) -> Any:
+        if agent not in self.agents:
+            raise NotHere(f"agent {agent} is not known here")
+        return {"agent": agent, "state": state, "reason": reason}
+
+
+@contextlib.asynccontextmanager
+async def serving(desk: Desk) -> AsyncIterator[str]:
+    """The address of a server that answers for the desk."""
+    server = grpc.aio.server()
+    serve_api(server, desk)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[ApiClient]:
+    client = ApiClient()
+    yield client
+    await client.close()
+
+
+async def test_a_document_arrives_as_it_was_answered(client: ApiClient) -> None:
+    desk = Desk({"cdr": [{"call": "a", "queue": "Büro"}]})
+    async with serving(desk) as address:
+        cdr = await client.read(address, "cdr", call="a", limit=7, timeout_ms=5_000)
+
+    assert cdr == [{"call": "a", "queue": "Büro"}]
+    assert desk.asked == [("cdr", "a", 7)]
+
+
+async def test_a_refusal_arrives_with_its_reason(client: ApiClient) -> None:
+    async with serving(Desk({"trace": Refused("no such call")})) as address:
+        with pytest.raises(Refused, match="no such call"):
+            await client.read(address, "trace", timeout_ms=5_000)
+        with pytest.raises(Refused, match="no document 'secrets'"):
+            await client.read(address, "secrets", timeout_ms=5_000)
+
+
+async def test_a_node_that_fails_says_so_and_answers_the_next_request(client: ApiClient) -> None:
+    async with serving(Desk({"calls": ZeroDivisionError(), "queues": []})) as address:
+        with pytest.raises(Unreachable, match="the node failed"):
+            await client.read(address, "calls", timeout_ms=5_000)
+        assert await client.read(address, "queues", timeout_ms=5_000) == []
+
+
+async def test_a_node_that_is_gone_is_unreachable_within_the_deadline(client: ApiClient) -> None:
+    async with serving(Desk({})) as address:
+        pass
+    with pytest.raises(Unreachable):
+        await client.read(address, "status", timeout_ms=1_000)
+    assert await client.read_each({"n1": address}, "status", timeout_ms=1_000) == {"n1": None}
+
+
+def write_nodes(data: Path, **addresses: str) -> None:
+    nodes = [
+        {"name": name, "pid": 1, "api": api, "link": api, "metrics": "", "site": ""}
+        for name, api in addresses.items()
+    ]
+    Directory(data).write_nodes(nodes)
+
+
+async def test_the_cluster_of_a_directory_is_asked_node_by_node(tmp_path: Path) -> None:
+    main = shard("main", "active", 5, "n2")
+    first = Desk({"status": answer("n1", shard("main", "standby", 5, "n2"))})
+    second = Desk({"status": answer("n2", main)}, agents=("1001",))
+    async with serving(first) as one, serving(second) as two, serving(Desk({})) as gone:
+        write_nodes(tmp_path, n1=one, n2=two, n3=gone)
+        async with cluster(tmp_path, None) as found:
+            first.documents["status"]["shards"][0]["in_sync"] = []
+            status = await found.status()
+            assert status["shards"][0]["active"] == "n2"
+            answered = await found.set_agent("1001", "not_ready", "lunch")
+            assert answered == {"agent": "1001", "state": "not_ready", "reason": "lunch"}
+            with pytest.raises(Refused, match="agent 1002 is not known here"):
+                await found.set_agent("1002", "ready", "")
+            await found.drain("n1", 3_000)
+            assert ("drain", 3_000) in first.asked
+            with pytest.raises(Refused, match="no node 'n9'; known: n1, n2, n3"):
+                await found.drain("n9", 3_000)
+
+
+async def test_one_address_leads_to_all_nodes(tmp_path: Path) -> None:
+    second = Desk({"status": answer("n2", shard("main", "active", 5, "n2")), "calls": []})
+    async with serving(second) as two:
+        told = answer("n1", shard("main", "standby", 5, "n2"))
+        first = Desk({"status": told | {"peers": {"n2": two}}, "calls": []})
+        async with serving(first) as one, cluster(None, one) as found:
+            status = await found.status()
+
+    assert [(node["name"], node["alive"]) for node in status["nodes"]] == [
+        ("n1", True),
+        ("n2", True),
+    ]
+
+
+async def test_waiting_for_ready_ends_with_what_is_lacking(tmp_path: Path) -> None:
+    async with cluster(tmp_path, None) as found:
+        with pytest.raises(NoCluster, match=r"not ready after 0\.3 s: no cluster was started"):
+            await found.ready(300)
+    desk = Desk({"status": answer("n1", shard("main", "standby", 1, "", in_sync=[]))})
+    async with serving(desk) as address:
+        write_nodes(tmp_path, n1=address)
+        async with cluster(tmp_path, None) as found:
+            with pytest.raises(NoCluster, match="shard main has no serving node"):
+                await found.ready(300)
+            desk.documents["status"] = answer("n1", shard("main", "active", 1, "n1"))
+            assert (await found.ready(5_000))["can_lose"] == 2
+
+
+async def test_history_is_read_from_the_database_when_no_node_answers(tmp_path: Path) -> None:
+    async with serving(Desk({})) as gone:
+        write_nodes(tmp_path, n1=gone)
+    async with cluster(tmp_path, None) as found:
+        with pytest.raises(Unreachable, match="no node answers and there is no database"):
+            await found.history("cdr")
+    from node import events_db
+
+    connection = events_db.connect(tmp_path / "events.db")
+    fields = json.dumps({"number": "4001"}).encode()
+    events_db.write(connection, [("main/1/1/0", "main", 1, 1, "ended", "main/1/0", fields)])
+    connection.close()
+    async with cluster(tmp_path, None) as found:
+        assert [row["number"] for row in await found.history("cdr")] == ["4001"]
+        trace = await found.trace("main/1/0")
+
+    assert [step["kind"] for step in trace["steps"]] == ["ended"]
+
+
+async def test_a_trace_joins_what_every_node_saw_with_the_events_in_order(tmp_path: Path) -> None:
+    event = {"id": "main/1/1/0", "at": "", "wall_ms": 20, "kind": "queued", "call": "main/1/0"}
+    sip = {"wall_ms": 10, "kind": "sip", "text": "INVITE in"}
+    later = {"wall_ms": 30, "kind": "sip", "text": "BYE in"}
+    first = Desk({"trace": {"steps": [sip]}, "events": [event]})
+    second = Desk({"trace": {"steps": [later, event]}, "events": [event]})
+    async with serving(first) as one, serving(second) as two:
+        write_nodes(tmp_path, n1=one, n2=two)
+        async with cluster(tmp_path, None) as found:
+            trace = await found.trace("main/1/0")
+
+    assert trace["call"] == "main/1/0"
+    seen = [(step.get("node"), step["kind"], step.get("text")) for step in trace["steps"]]
+    assert seen == [("n1", "sip", "INVITE in"), ("n2", "queued", None), ("n2", "sip", "BYE in")]
