@@ -432,6 +432,12 @@ class Core:
         if node in role.replicas.peers:
             self._outside.probe(node, answered)
 
+    def release(self, epoch: int, leader: str) -> None:
+        """The active of a later epoch asks for the shard's address: it leads, we do not."""
+        role = self.role
+        if isinstance(role, Active) and epoch > self.epoch:
+            self._depose(epoch, leader)
+
     # -- stopping on purpose -----------------------------------------------------------------------
 
     def successors(self) -> list[str]:

@@ -228,6 +228,10 @@ class Shard:
             self._holder().callbacks.append(callback)
             self._release()
 
+    def time_ms(self) -> int:
+        """Shard time now."""
+        return self.core.clock.now(self._outside.now_ms())
+
     def commit_age_ms(self) -> int:
         """For how long the oldest uncommitted batch has been waiting; 0: nothing waits."""
         if not self._appended_ms:
@@ -472,7 +476,9 @@ class Shard:
     def _try_serve(self, opening: Opening) -> None:
         commit = self.core.log.commit
         barrier = opening.barrier
-        if not opening.is_open or barrier is None or commit < barrier:
+        if self._opening is not opening or not opening.is_open:
+            return
+        if barrier is None or commit < barrier:
             return
         self._opening = None
         self.serving = True

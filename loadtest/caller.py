@@ -39,7 +39,7 @@ class CallerPlan:
     """What a caller means to do. Times in ms."""
 
     number: str
-    """Whom he dials."""
+    """Whom he dials; "NUMBER@HOST:PORT" goes there and not to the common target."""
     starts_ms: int = 0
     """From the start of the run."""
     patience_ms: int = 60_000
@@ -113,7 +113,8 @@ class Caller:
         phone: Phone,
         target: Address,
     ) -> None:
-        uri = f"sip:{plan.number}@{_host(target)}"
+        own = "@" in plan.number
+        uri = f"sip:{plan.number}" if own else f"sip:{plan.number}@{_host(target)}"
         self.plan = plan
         self.voice = voice
         self.who = who

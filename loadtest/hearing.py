@@ -41,7 +41,7 @@ class Stretch:
 class Ear:
     """One phone listening in one call.
 
-    `on_change(what, ms)` is not called from here: `packet` answers True when `hears` changed.
+    `packet` answers True when `hears` has changed. `since_ms`: when it began, or ceased, to listen.
     """
 
     __slots__ = (
@@ -54,6 +54,7 @@ class Ear:
         "_skip",
         "_stream",
         "_stretch",
+        "began_ms",
         "buckets",
         "gap_at_ms",
         "gap_ms",
@@ -77,6 +78,7 @@ class Ear:
         self._stretch: Stretch | None = None
         self._bucket_ms = now_ms
         self._bucket_gap = 0.0
+        self.began_ms = now_ms
         self.buckets: list[tuple[float, float]] = []
         """(end of the bucket, largest gap that ended in it)."""
         self.stretches: list[Stretch] = []
@@ -182,6 +184,7 @@ class Ear:
         if not self.listening:
             self.listening = True
             self.held_ms += now_ms - self.since_ms
+            self.since_ms = now_ms
             self.last_ms = 0.0
 
     def window(self, mark: str, at_ms: float, now_ms: float, own_late_ms: float) -> Window:

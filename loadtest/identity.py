@@ -163,6 +163,7 @@ class Ears:
 
     def __init__(self) -> None:
         self._people: dict[bytes, str] = {}
+        self._voices: set[str] = set()
         self._guessed: dict[bytes, str] = {}
         self.known: dict[bytes, str] = {}
         """Look up here first: frame → name."""
@@ -170,6 +171,9 @@ class Ears:
 
     def add(self, voice: Voice) -> None:
         """Know this voice as it is sent, and as it is after one or two transcodings."""
+        if voice.name in self._voices:
+            return
+        self._voices.add(voice.name)
         for law in LAWS:
             other = g711.PCMA if law == g711.PCMU else g711.PCMU
             sent = frame(voice, law)

@@ -219,6 +219,55 @@ def agent(
     put(document, as_json, lambda _: f"agent {name} is {state}")
 
 
+@app.command()
+def demo(
+    calls: Annotated[int, typer.Option("--calls", min=2, max=2_000, help="How many call.")] = 60,
+    agents: Annotated[int, typer.Option("--agents", min=2, max=500, help="How many answer.")] = 20,
+    nodes: Annotated[int, typer.Option("--nodes", min=1, max=9, help="How many nodes.")] = 3,
+    fault: Annotated[
+        str, typer.Option("--fault", metavar="kill|stop|none", help="What hits the active node.")
+    ] = "kill",
+    seed: Annotated[int, typer.Option("--seed", help="The same seed: the same people.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """See it: a cluster, people who call it, a fault, and what their phones say."""
+    from node import demo as demos
+    from node.demo_view import View, as_document, verdict_lines
+    from node.show import console
+
+    if fault not in demos.FAULTS:
+        raise typer.BadParameter(f"{fault!r} is not kill, stop or none", param_hint="--fault")
+    if calls < agents:
+        raise typer.BadParameter(
+            f"{calls} calls keep no {agents} agents busy", param_hint="--calls"
+        )
+    asked = demos.Options(calls=calls, agents=agents, nodes=nodes, fault=fault, seed=seed)
+    try:
+        outcome = demos.run(asked, View(None if as_json else console()))
+    except demos.DemoFailed as error:
+        raise Failed(str(error)) from None
+    if as_json:
+        typer.echo(json.dumps(as_document(asked, outcome)))
+    else:
+        console().print(verdict_lines(outcome, fault))
+    raise typer.Exit(0 if outcome.is_ok else 1)
+
+
+@app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": [],
+    },
+    add_help_option=False,
+)
+def loadtest(context: typer.Context) -> None:
+    """Simulated callers and agents; also against other systems. See loadtest --help."""
+    from loadtest.io.command import main as simulate
+
+    raise typer.Exit(simulate(context.args))
+
+
 @app.command(name="version")
 def show_version() -> None:
     """Print the version."""

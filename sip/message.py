@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from sip.grammar import PARAMETERS, SPELLINGS, header_name, is_token, phrase, split_commas
-from sip.uri import BadUri, is_address, parse_uri, tag_of, uri_of
+from sip.uri import BadUri, is_address, is_plain, parse_uri, tag_of, uri_of
 from sip.uri import SipError as SipError  # the base of this package's errors lives lowest
 
 MAX_DATAGRAM = 65535
@@ -30,6 +30,7 @@ _SENT_BY = r"(\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-._]++)\s*+(?::\s*+([0-9]{1,5}+))?+
 _VIA = re.compile(rf"SIP\s*+/\s*+[0-9.]++{_TRANSPORT}{_SENT_BY}(?=;|,|$)", _FLAGS)
 _GOOD_VIA = re.compile(rf"SIP\s*+/\s*+2\.0{_TRANSPORT}{_SENT_BY}{PARAMETERS}", _FLAGS)
 _BRANCH = re.compile(r";\s*+branch\s*+=\s*+([^;,\s\"]++)", _FLAGS)
+_CSEQ = re.compile(r"0*+([0-9]{1,10}+|(?<=0))[ \t]++([^ \t]++)")
 _VERSION = re.compile(r"SIP/[0-9]++\.[0-9]++", _FLAGS)
 _CALL_ID = re.compile(r"[^\s@,;\0]++(?:@[^\s@,;\0]++)?+", _FLAGS)
 _EXPIRES = re.compile(r";\s*+expires\s*+=\s*+([^;,\s]++)", _FLAGS)
@@ -127,16 +128,16 @@ class BadMessage(SipError):
 def parse(datagram: bytes) -> Message:
     """The message in one datagram. Raises BadMessage, and nothing else whatever the bytes."""
     text = datagram.decode("latin-1")
+    if text.startswith("\r\n"):  # RFC 3261 §7.5
+        text = text.lstrip("\r\n")
     end = text.find("\r\n\r\n")
-    if end < 0 or len(text) > MAX_DATAGRAM:
-        if end < 0:
-            _refuse(text, "No End of Header Fields")
+    if len(text) > MAX_DATAGRAM:
         _refuse(text, phrase(513), status=513)
+    if end < 0:
+        _refuse(text, "No End of Header Fields")
     head = text[:end]
     if "\r\n " in head or "\r\n\t" in head:
         head = _FOLD.sub(" ", head)
-    if head.startswith("\r\n"):  # RFC 3261 §7.5
-        head = head.lstrip("\r\n")
     lines = head.split("\r\n")
     if head.count("\n") + 1 != len(lines) or head.count("\r") + 1 != len(lines):
         _refuse(text, "Bare CR or LF")  # another parser might see a header line where we see none
@@ -184,13 +185,14 @@ def parse(datagram: bytes) -> Message:
             _refuse(text, f"Missing {_title(name)}")
 
     number, _, cseq_method = headers["cseq"][0].partition(" ")
-    if not number.isdecimal() or len(number) > 10:
-        number = number.lstrip("0") or "0" if number.isdecimal() else ""
-        if not 0 < len(number) <= 10:
+    if not number.isdecimal() or len(number) > 10 or " " in cseq_method:
+        found = _CSEQ.fullmatch(headers["cseq"][0])
+        if found is None:
             _refuse(text, "Malformed CSeq")
+        number, cseq_method = found[1], found[2]
     message.cseq = int(number)
-    message.cseq_method = cseq_method.strip(" \t")
-    if message.cseq > MAX_CSEQ or not is_token(message.cseq_method):
+    message.cseq_method = cseq_method
+    if message.cseq > MAX_CSEQ or not is_token(cseq_method):
         _refuse(text, "Malformed CSeq")
 
     vias = headers["via"]
@@ -252,7 +254,7 @@ def _read_via(message: Message, via: str) -> bool:
 
 def _refuse(text: str, reason: str, *, status: int = 400) -> NoReturn:
     """Read again, as far as it goes, what `parse` gave up on, and raise BadMessage with it."""
-    head = _FOLD.sub(" ", text[:MAX_DATAGRAM].partition("\r\n\r\n")[0].lstrip("\r\n"))
+    head = _FOLD.sub(" ", text[:MAX_DATAGRAM].partition("\r\n\r\n")[0])
     lines = head.split("\r\n", MAX_HEADERS + 1)[: MAX_HEADERS + 1]
     message = Message()
     parts = lines[0].split()
@@ -341,14 +343,15 @@ def _bad_form(msg: Message) -> tuple[int, str] | None:
 
 
 def _unacceptable(msg: Message, supported: frozenset[str]) -> tuple[int, str] | None:
-    try:
-        uri = parse_uri(msg.uri)
-    except BadUri:
-        return 400, "Malformed Request-URI"
-    if uri.scheme not in ("sip", "tel"):
-        return 416, phrase(416)
-    if uri.headers:
-        return 400, "Header Fields in Request-URI"
+    if not is_plain(msg.uri):
+        try:
+            uri = parse_uri(msg.uri)
+        except BadUri:
+            return 400, "Malformed Request-URI"
+        if uri.scheme not in ("sip", "tel"):
+            return 416, phrase(416)
+        if uri.headers:
+            return 400, "Header Fields in Request-URI"
     if msg.method == "REGISTER" and not _SIP_ADDRESS.match(uri_of(msg.get("to"))):
         return 400, "Malformed To"
     if "require" in msg.headers and unsupported(msg, supported):

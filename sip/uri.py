@@ -56,6 +56,15 @@ _OPAQUE = re.compile(r"(?:[A-Za-z0-9\-_.!~*'();/?:@&=+$,\[\]#]|%[0-9A-Fa-f]{2})+
 _IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(?:\.(?=.)|$)){4}")
 _IPV6 = re.compile(r"(?=.*:.*:)[0-9A-Fa-f:.]{2,45}")
 _TAG = re.compile(r";\s*+tag\s*+=\s*+([^;,\s>\"]++)", re.IGNORECASE | re.ASCII)
+# What nearly every URI and address looks like; anything else goes the thorough way.
+_PLAIN = (
+    r"sip:(?:[A-Za-z0-9\-_.+]++@)?+[A-Za-z0-9][A-Za-z0-9\-.]*+(?::[1-9][0-9]{0,3}+)?+"
+    r"(?:;[A-Za-z0-9\-_.=]++)*+"
+)
+_PLAIN_URI = re.compile(_PLAIN)
+_PLAIN_ADDRESS = re.compile(
+    rf'(?:"[^"\\]*+"\s*+|[A-Za-z0-9]++\s*+)?+<{_PLAIN}>(?:;{TOKEN}(?:={TOKEN})?+)*+', re.ASCII
+)
 _LEADING_QUOTE = re.compile(r'\s*+"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _NAME_ADDR = re.compile(
     rf"(?:{QUOTED}|(?:{TOKEN}\s++)*+(?:{TOKEN})?+)\s*+<([^<>\s\"]++)>{PARAMETERS}",
@@ -104,10 +113,17 @@ def parse_uri(text: str) -> Uri:
     )
 
 
+def is_plain(uri: str) -> bool:
+    """Is this a sip URI without escapes, password, odd characters or headers, and well formed?"""
+    return _PLAIN_URI.fullmatch(uri) is not None
+
+
 def is_address(value: str) -> bool:
     """Is this a name-addr, or an addr-spec without `?` and `,`, with well-formed parameters (RFC
     3261 §20.10)?
     """
+    if _PLAIN_ADDRESS.fullmatch(value):
+        return True
     found = _NAME_ADDR.fullmatch(value) or _ADDR_SPEC.fullmatch(value)
     if found is None:
         return False

@@ -1,8 +1,7 @@
 """The store in one SQLite file: for one machine, nothing to install.
 
-`BEGIN IMMEDIATE` arbitrates, and the kernel frees its lock when a process is killed. One thread owns
-the connection, so calls are carried out in the order they were made: reading back an unknown change
-tells for certain.
+`BEGIN IMMEDIATE` arbitrates, and the kernel frees its lock when a process is killed. One thread
+owns the connection and carries calls out in the order they were made.
 """
 
 import asyncio
@@ -12,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -137,25 +137,29 @@ class SqliteStore:
             try:
                 result = work(db)
             except (sqlite3.Error, TimeoutError):
-                _settle(lambda answer=answer: answer.set_exception(StoreAway()))
+                with suppress(InvalidStateError):  # nobody waits any more
+                    answer.set_exception(StoreAway())
             else:
-                _settle(lambda answer=answer, result=result: answer.set_result(result))
+                with suppress(InvalidStateError):
+                    answer.set_result(result)
         db.close()
 
     def _transact(self, db: sqlite3.Connection, change: Callable[[sqlite3.Connection], T]) -> T:
         """TimeoutError if another process keeps the lock until the call's deadline."""
-        while True:
-            try:
-                db.execute("begin immediate")
-                break
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                    raise
-                if self._locked_since is None:
-                    self._locked_since = time.monotonic() - BUSY_STEP_MS / 1000
-                if time.monotonic() > self._until:
-                    raise TimeoutError from None
-        self._locked_since = None
+        began = time.monotonic()
+        try:
+            while True:
+                try:
+                    db.execute("begin immediate")
+                    break
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                        raise
+                    self._locked_since = began
+                    if time.monotonic() > self._until:
+                        raise TimeoutError from None
+        finally:
+            self._locked_since = None
         try:
             result = change(db)
         except BaseException:
@@ -168,10 +172,3 @@ class SqliteStore:
 def _read(db: sqlite3.Connection, key: str) -> tuple[int, bytes | None]:
     row = db.execute("select rev, value from kv where key = ?", (key,)).fetchone()
     return (0, None) if row is None else (row[0], row[1])
-
-
-def _settle(answer: Callable[[], None]) -> None:
-    try:
-        answer()
-    except InvalidStateError:
-        pass  # nobody waits any more

@@ -25,7 +25,7 @@ SLOT_MS = 2
 SLOTS = FRAME_MS // SLOT_MS
 CATCH_UP_MAX = 5 * SLOTS
 """Slots that are made up for after a delay; packets of a longer one are left out, as by a phone
-that was stopped: timestamps go on, sequence numbers have no hole."""
+that was stopped: timestamps go on, sequence numbers have no hole. `skipped` counts frames."""
 READ_MAX = 8
 """Packets read from one socket in a slot."""
 SWEEP_SLOTS = 1_000 // SLOT_MS
@@ -63,9 +63,7 @@ class Line:
         "timestamp",
     )
 
-    def __init__(
-        self, sock: socket.socket, frames: dict[int, bytes], ssrc: int, slot: int
-    ) -> None:
+    def __init__(self, sock: socket.socket, frames: dict[int, bytes], ssrc: int, slot: int) -> None:
         self.sock = sock
         self.address: Address = sock.getsockname()[:2]
         self.frames = frames
@@ -194,9 +192,7 @@ class AudioEngine:
             self.close(line)
         self._epoll.close()
 
-    def speak(
-        self, line: Line, wanted: Speak, on_change: Callable[[str, str], None]
-    ) -> None:
+    def speak(self, line: Line, wanted: Speak, on_change: Callable[[str, str], None]) -> None:
         """Send and hear in this call; `on_change(call, what)` when what is heard changes."""
         now_ms = self.now_ms()
         if line.call != wanted.call or line.ear is None:
@@ -288,6 +284,10 @@ class AudioEngine:
         self._late_buckets.append((now_ms, self._late_ms))
         self._late_ms = 0.0
 
+    def begin(self) -> None:
+        """Start the clock; before, nothing is late."""
+        self._start_ns = time.monotonic_ns() - self._slot * SLOT_MS * 1_000_000
+
     def next_tick_s(self) -> float:
         """When the next slot is due, on the monotonic clock, in seconds."""
         return (self._start_ns + self._slot * SLOT_MS * 1_000_000) / 1e9
@@ -305,8 +305,11 @@ class AudioEngine:
             self._late_ms = late_ms
             self.late_ms_max = max(self.late_ms_max, late_ms)
         if behind > CATCH_UP_MAX:
-            self.skipped += behind - CATCH_UP_MAX
-            self._slot = due - CATCH_UP_MAX
+            frames = (behind - CATCH_UP_MAX + SLOTS - 1) // SLOTS
+            self.skipped += frames
+            self._slot += frames * SLOTS
+            for line in self._by_fd.values():
+                line.timestamp += frames * FRAME_SAMPLES
         slots = self._slots
         for n in range(self._slot, due):
             for line in slots[n % SLOTS]:
@@ -328,7 +331,9 @@ class AudioEngine:
                 return
             self.packets += len(ready)
             for fd, _events in ready:
-                line = by_fd[fd]
+                line = by_fd.get(fd)
+                if line is None:  # closed by whoever heard the packet before
+                    continue
                 try:
                     data, control, _flags, _source = line.sock.recvmsg(1500, _SPACE)
                 except OSError:
@@ -344,4 +349,3 @@ class AudioEngine:
                     ms = time.monotonic_ns() / 1e6
                 if ear.packet(data, ms) and line.on_change is not None:
                     line.on_change(line.call, ear.hears)
-                    by_fd = self._by_fd  # whoever heard it may have opened or closed lines

@@ -139,7 +139,7 @@ class Engine:
                 recorder = self._world.open_recording(wanted.record)
             ports = self._open(live, wanted, opened)
             sdps, media = self._describe(live, wanted, ports)
-        except Refused:
+        except Exception:
             for line in opened.values():
                 line.close()
             if recorder is not None:

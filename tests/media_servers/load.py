@@ -152,7 +152,7 @@ async def main() -> None:
         await client.wait_up(2_000)
         talkers: list[Phone] = []
         listeners: list[Phone] = []
-        applies = []
+        applies: list[tuple[verbs.Session, tuple[Phone, ...]]] = []
         for n in range(args.calls):
             a, b = Phone(4 * n + 1), Phone(4 * n + 3)
             talkers += [a, b]

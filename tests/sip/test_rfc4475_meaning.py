@@ -190,6 +190,7 @@ Max-Forwards: 5
 
 """
         + SDP.format("192.0.2.25")
+        + "\n"
     )
 
     assert (answer.status, answer.reason) == (400, "Multiple Call-ID")

@@ -1,0 +1,486 @@
+"""One node's share of all shards, driven on one asyncio loop.
+
+The host gives the shards time, links, the store and files, and tells the node's wiring when a shard
+starts and stops serving here.
+"""
+
+import asyncio
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+
+from cluster.core import LATE_MS
+from cluster.io.clock import now_ms, wall_ms
+from cluster.io.link import Links
+from cluster.io.process import is_gone, this_process
+from cluster.io.shard import ShardIo
+from cluster.machine import Machine
+from cluster.messages import Message, Release, Released
+from cluster.process import PROCESS_KEYS, SHARD_KEYS, process_key
+from cluster.roles import Active, Follower
+from cluster.runtime import Shard, ShardState
+from cluster.store import (
+    Process,
+    Store,
+    StoreAway,
+    decode_key,
+    decode_process,
+    encode_process,
+    process_of,
+)
+
+TICK_MS = 10
+COPIES = 3
+"""A shard's copies: as many as there are nodes, at most this many."""
+LOCKED_MS = 200
+"""A store kept locked for this long by a process that is silent: the process is ended."""
+SILENT_MS = 250
+FENCE_AGAIN_MS = 1_000
+PROCESSES_MS = 5_000
+"""How old the host's list of processes may be when the store cannot be asked."""
+STOP_MS = 3_000
+LEAVE_MS = 50
+"""A stopping standby looks so often whether it is out of in_sync."""
+GATHER_LEAVERS_MS = 150
+"""A stopping active waits so long for others that stop too, before it chooses a successor."""
+HAND_OVER_MS = 1_500
+
+Note = Callable[..., None]
+
+
+@dataclass(slots=True)
+class ShardSpec:
+    """What a node wires to one shard. Every callable runs on the loop."""
+
+    machine: Callable[[], Machine]
+    perform: Callable[[Any], None]
+    """A committed effect, in step order."""
+    preferred: Sequence[str]
+    """All nodes, those that shall hold and lead the shard first."""
+    move_address: Callable[[str, str], Awaitable[None]]
+    """(shard, old active member or ""): the address is ours when it returns. If it raises OSError
+    it is called again while this node leads. Cancelled when it no longer does."""
+    on_serving: Callable[[str, bool], None]
+    """(shard, lost): start reading the socket."""
+    on_deposed: Callable[[str], None]
+    """(shard): close the socket. May come without `on_serving` before it, and twice."""
+    check: bool = False
+    """Tests: a record changed without being reported raises."""
+
+
+class Host:
+    """The shards of one node."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        peers: Mapping[str, str],
+        store: Store,
+        shards: Mapping[str, ShardSpec],
+        data_dir: Path,
+        note: Note,
+        broken: Callable[[BaseException], None],
+        fence: Callable[[Process], Awaitable[bool]] | None = None,
+        copies: int = COPIES,
+        incarnation: str = "",
+        services: Callable[[grpc.aio.Server], None] = lambda server: None,
+    ) -> None:
+        """`peers`: the address "ip:port" of every node's links, this one's too; `services` adds
+        what else this node's gRPC server shall answer."""
+        self.node = node
+        self.incarnation = incarnation or secrets.token_hex(4)
+        self.store = store
+        self.note = note
+        self.broken = broken
+        self.data_dir = data_dir
+        self.loop_late_ms = 0
+        """How late the loop was at the last look."""
+        self.loop_late_max_ms = 0
+        self._peers = dict(peers)
+        self._specs = dict(shards)
+        self._fence = fence
+        self._copies = min(len(peers), copies)
+        self._links = Links(
+            node=node,
+            incarnation=self.incarnation,
+            listen=self._peers[node],
+            peers={name: address for name, address in self._peers.items() if name != node},
+            receiver=self,
+            guard=broken,
+            services=services,
+        )
+        self._shards: dict[str, Shard] = {}
+        self._ios: dict[str, ShardIo] = {}
+        self._heard_ms = dict.fromkeys(self._peers, now_ms())
+        self._processes: dict[tuple[str, str], Process] = {}
+        self._fenced: dict[tuple[str, str], int] = {}
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._request = 0
+        self._flush_at: float | None = None
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._tick_timer: asyncio.TimerHandle | None = None
+        self._tick_due = 0.0
+        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._is_stopped = False
+
+    # -- life --------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listen, write down this process, begin. OSError: address in use; StoreAway."""
+        loop = self._loop = asyncio.get_running_loop()
+        await self._links.start()
+        try:
+            me = this_process(self.node, self.incarnation, self._peers[self.node], wall_ms())
+            await self.store.put(process_key(self.node, self.incarnation), encode_process(me))
+            await self._clear_processes()
+        except BaseException:
+            await self._links.stop()
+            raise
+        for name, spec in self._specs.items():
+            io = self._ios[name] = ShardIo(self, name, spec)
+            io.shard = self._shards[name] = Shard(
+                name=name,
+                node=self.node,
+                incarnation=self.incarnation,
+                preferred=spec.preferred,
+                copies=self._copies,
+                machine=spec.machine,
+                outside=io,
+                check=spec.check,
+            )
+        self._tick_due = loop.time() + TICK_MS / 1000
+        self._tick_timer = loop.call_at(self._tick_due, self._tick)
+        for shard in self._shards.values():
+            shard.start()
+
+    async def stop(self) -> None:
+        """Leave cleanly: hand over what others can take, leave a snapshot of the rest.
+
+        Ends within about STOP_MS. May be called again.
+        """
+        if self._is_stopped:
+            return
+        until_ms = now_ms() + STOP_MS
+        gathered_ms = now_ms() + GATHER_LEAVERS_MS
+        for shard in self._shards.values():
+            shard.core.leave()
+        await asyncio.gather(
+            *(self._leave(shard, gathered_ms, until_ms) for shard in self._shards.values())
+        )
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop at once, as if the process ended. May be called again."""
+        self._is_stopped = True
+        for timer in (self._tick_timer, self._flush_timer):
+            if timer is not None:
+                timer.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._links.stop()
+        for spec, name in zip(self._specs.values(), self._specs, strict=True):
+            spec.on_deposed(name)
+
+    async def _leave(self, shard: Shard, gathered_ms: int, until_ms: int) -> None:
+        while now_ms() < until_ms:
+            role = shard.core.role
+            if isinstance(role, Active):
+                if now_ms() < gathered_ms or not shard.serving:
+                    await asyncio.sleep(TICK_MS / 1000)
+                elif successors := shard.core.successors():
+                    await self._hand_over(shard, successors[0])
+                elif shard.hold():
+                    await self._snapshot(shard, until_ms)
+                else:
+                    await asyncio.sleep(TICK_MS / 1000)
+            elif isinstance(role, Follower):
+                shard.core.leave()
+                if not await self._counts_on_us(shard):
+                    return
+                await asyncio.sleep(LEAVE_MS / 1000)
+            else:
+                if shard.state().role == "stopped":
+                    return
+                await asyncio.sleep(TICK_MS / 1000)
+
+    async def _snapshot(self, shard: Shard, until_ms: int) -> None:
+        stopped = asyncio.Event()
+        shard.stop(lambda won: stopped.set())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0, until_ms - now_ms()) / 1000):
+                await stopped.wait()
+
+    async def _counts_on_us(self, shard: Shard) -> bool:
+        """Is this member still in in_sync? If the store does not say: perhaps."""
+        try:
+            _, value = await self.store.read(f"{SHARD_KEYS}{shard.name}")
+        except StoreAway:
+            return True
+        key = decode_key(value)
+        return key is not None and shard.core.member in key.in_sync
+
+    # -- for the node's wiring ---------------------------------------------------------------------
+
+    def shard(self, name: str) -> Shard:
+        """KeyError if there is no such shard."""
+        return self._shards[name]
+
+    def post(self, shard: str, event: Any) -> bool:
+        """Hand an event to a shard. False: it is not served here now, and the event is dropped."""
+        return self._shards[shard].handle(event)
+
+    async def committed(self, shard: str) -> bool:
+        """Wait until everything that stands in the records now is committed; False: it never is."""
+        done: asyncio.Future[bool] = self._loop.create_future()
+
+        def answer(ok: bool) -> None:
+            if not done.done():
+                done.set_result(ok)
+
+        self._shards[shard].when_committed(answer)
+        return await done
+
+    def states(self) -> dict[str, ShardState]:
+        """All shards as this node sees them."""
+        return {name: shard.state() for name, shard in self._shards.items()}
+
+    def status(self) -> dict[str, Any]:
+        """This node for status and figures."""
+        return {
+            "node": self.node,
+            "incarnation": self.incarnation,
+            "pid": os.getpid(),
+            "loop_late_ms": self.loop_late_ms,
+            "loop_late_max_ms": self.loop_late_max_ms,
+            "links": {name: self._links.is_up(name) for name in self._peers if name != self.node},
+            "counters": dict(self._links.counters),
+            "shards": self.states(),
+        }
+
+    async def processes(self) -> dict[str, Process]:
+        """The newest process of every node, out of the store; the last list if it is away."""
+        await self._read_processes()
+        newest: dict[str, Process] = {}
+        for process in self._processes.values():
+            known = newest.get(process.node)
+            if known is None or process.started_ms >= known.started_ms:
+                newest[process.node] = process
+        return newest
+
+    async def process_of(self, member: str) -> Process | None:
+        """The process that wrote itself down as this member's."""
+        node, incarnation = member.partition(":")[0], process_of(member)
+        if (node, incarnation) not in self._processes:
+            await self._read_processes()
+        return self._processes.get((node, incarnation))
+
+    async def ask_release(self, node: str, shard: str, timeout_ms: int) -> bool:
+        """Has this node's process let go of the shard's address? False: no answer in time."""
+        if not self._links.is_up(node):
+            return False
+        self._request += 1
+        request = self._request
+        answer = self._waiting[request] = self._loop.create_future()
+        self._links.send(node, shard, Release(self._shards[shard].core.epoch, request))
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                await answer
+        except TimeoutError:
+            return False
+        else:
+            return True
+        finally:
+            del self._waiting[request]
+
+    async def is_refused(self, node: str) -> bool:
+        """Does the kernel say that the node's process listens no more? It holds no address then."""
+        return await self._links.probe(node)
+
+    async def hand_over(self, shard: str, to: str = "") -> str:
+        """Let another in-sync node lead the shard; its name, or "" if none took over."""
+        here = self._shards[shard]
+        for successor in [to] if to else here.core.successors():
+            if await self._hand_over(here, successor):
+                return successor
+        return ""
+
+    async def drain(self) -> dict[str, str]:
+        """Hand over every shard that this node leads: its new node, "" if none could take it.
+
+        Nothing committed is lost. Events that come meanwhile are dropped: peers repeat them.
+        """
+        led = [n for n, shard in self._shards.items() if isinstance(shard.core.role, Active)]
+        return {name: await self.hand_over(name) for name in led}
+
+    async def _hand_over(self, shard: Shard, node: str) -> bool:
+        until_ms = now_ms() + HAND_OVER_MS
+        role = shard.core.role
+        while not shard.hand_over(node):
+            if now_ms() > until_ms or shard.core.role is not role:
+                return False
+            await asyncio.sleep(TICK_MS / 1000)
+        while shard.core.role is role and shard.held_up:
+            if now_ms() > until_ms:
+                return False
+            await asyncio.sleep(TICK_MS / 2000)
+        return shard.core.role is not role
+
+    # -- links -------------------------------------------------------------------------------------
+
+    def send(self, node: str, shard: str, message: Message) -> None:
+        self._links.send(node, shard, message)
+
+    def received(self, node: str, shard: str, message: Message) -> None:
+        self._heard_ms[node] = now_ms()
+        here = self._shards.get(shard)
+        if here is None:
+            return
+        if isinstance(message, Release):
+            self._release(node, here, message)
+        elif isinstance(message, Released):
+            answer = self._waiting.get(message.request)
+            if answer is not None and not answer.done():
+                answer.set_result(None)
+        else:
+            here.on(node, message)
+
+    def _release(self, node: str, shard: Shard, message: Release) -> None:
+        """The active of a later epoch wants the address. It leads: its epoch is in the store."""
+        core = shard.core
+        if message.epoch > core.epoch or not isinstance(core.role, Active):
+            core.release(message.epoch, node)
+            self._specs[shard.name].on_deposed(shard.name)
+            self.send(node, shard.name, Released(message.epoch, message.request))
+
+    def frame_ended(self) -> None:
+        """Nothing to do: what the messages caused leaves with the writers' next turn."""
+
+    def link_up(self, node: str) -> None:
+        self._heard_ms[node] = now_ms()
+        for shard in self._shards.values():
+            shard.core.link_up(node)
+
+    def link_down(self, node: str) -> None:
+        for shard in self._shards.values():
+            shard.core.link_down(node)
+
+    def greeted(self, node: str, incarnation: str) -> None:
+        self._heard_ms[node] = now_ms()
+        if (node, incarnation) not in self._processes:
+            self.spawn(self._read_processes())
+
+    async def probe(self, node: str) -> bool:
+        return await self._links.probe(node)
+
+    # -- processes ---------------------------------------------------------------------------------
+
+    async def _read_processes(self) -> None:
+        try:
+            rows = await self.store.list(PROCESS_KEYS)
+        except StoreAway:
+            return
+        found = [decode_process(value) for value in rows.values()]
+        self._processes = {(process.node, process.incarnation): process for process in found}
+
+    async def _clear_processes(self) -> None:
+        """Forget those of this node's processes that are gone and that no shard's key names."""
+        await self._read_processes()
+        keys = [decode_key(value) for value in (await self.store.list(SHARD_KEYS)).values()]
+        named = [process_of(member) for key in keys if key for member in (key.active, *key.in_sync)]
+        for process in list(self._processes.values()):
+            if process.node == self.node and process.incarnation not in named and is_gone(process):
+                await self.store.delete(process_key(process.node, process.incarnation))
+
+    async def gone(self, shard: Shard, members: Sequence[str]) -> bool:
+        """Is the process, or the life of the shard in it, of every member provably gone?"""
+        await self._read_processes()
+        for member in members:
+            node, incarnation = member.partition(":")[0], process_of(member)
+            if (node, incarnation) == (self.node, self.incarnation):
+                if member == shard.core.member:
+                    return False
+                continue
+            process = self._processes.get((node, incarnation))
+            if process is None or not is_gone(process):
+                return False
+        return True
+
+    def _free_store(self, now: int) -> None:
+        """A process that was stopped inside its transaction keeps everybody from the store."""
+        if self._fence is None or self.store.locked_ms() < LOCKED_MS:
+            return
+        for name, process in self._processes.items():
+            is_silent = now - self._heard_ms.get(process.node, now) > SILENT_MS
+            if process.node == self.node or not is_silent:
+                continue
+            if now - self._fenced.get(name, -FENCE_AGAIN_MS) < FENCE_AGAIN_MS or is_gone(process):
+                continue
+            self._fenced[name] = now
+            self.note("store locked", silent_node=process.node, pid=process.pid)
+            self.spawn(self._end(self._fence, process))
+
+    async def _end(self, fence: Callable[[Process], Awaitable[bool]], process: Process) -> None:
+        await fence(process)
+
+    # -- time --------------------------------------------------------------------------------------
+
+    def gather(self, delay_ms: int) -> None:
+        at = self._loop.time() + delay_ms / 1000
+        if self._flush_timer is not None:
+            if self._flush_at is not None and self._flush_at <= at:
+                return
+            self._flush_timer.cancel()
+        self._flush_at = at
+        self._flush_timer = self._loop.call_at(at, self._flush)
+
+    def _flush(self) -> None:
+        self._flush_timer = None
+        for shard in self._shards.values():
+            shard.flush()
+
+    def _tick(self) -> None:
+        began = self._loop.time()
+        late_ms = int((began - self._tick_due) * 1000)
+        self.loop_late_ms = late_ms
+        self.loop_late_max_ms = max(self.loop_late_max_ms, late_ms)
+        now = now_ms()
+        if late_ms > LATE_MS:
+            self.note("loop late", late_ms=late_ms)
+            for node in self._heard_ms:
+                self._heard_ms[node] = max(self._heard_ms[node], now - SILENT_MS + LATE_MS)
+        due_ms = now + TICK_MS
+        for shard in self._shards.values():
+            if late_ms > LATE_MS:
+                shard.woke_late(late_ms)
+            shard.tick()
+            next_ms = shard.next_ms()
+            if next_ms is not None and next_ms < due_ms:
+                due_ms = next_ms
+        self._free_store(now)
+        self._tick_due = began + max(1, due_ms - now) / 1000
+        self._tick_timer = self._loop.call_at(self._tick_due, self._tick)
+
+    def spawn(self, work: "Awaitable[None]") -> "asyncio.Task[None]":
+        """A task of this host; what it raises stops the process."""
+        task = asyncio.ensure_future(work)
+        assert isinstance(task, asyncio.Task)
+        self._tasks[task] = None
+        task.add_done_callback(self._spawned)
+        return task
+
+    def _spawned(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.broken(error)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop

@@ -1,0 +1,258 @@
+"""The links of a node: one gRPC stream to each peer and one from each, for all shards.
+
+What one turn of the loop has for a peer leaves as one frame: a gRPC message costs more than what is
+in it. A broken stream loses what was under way; the protocol asks again.
+"""
+
+import asyncio
+import errno
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import grpc
+import grpc.aio
+
+from cluster.io import wire
+from cluster.messages import Message
+from keepline.v1 import replication_pb2 as pb
+from keepline.v1 import replication_pb2_grpc as rpc
+
+MAX_FRAME_BYTES = 64 << 20
+MAX_WAITING = 2_000
+"""Messages that wait for one peer; beyond that all are dropped and the protocol asks again."""
+REDIAL_MS = 30
+PROBE_MS = 100
+STOP_MS = 200
+
+_CHANNEL: list[tuple[str, int]] = [
+    ("grpc.initial_reconnect_backoff_ms", 30),
+    ("grpc.min_reconnect_backoff_ms", 30),
+    ("grpc.max_reconnect_backoff_ms", 200),
+    ("grpc.max_send_message_length", MAX_FRAME_BYTES),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+]
+_SERVER: list[tuple[str, int]] = [
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
+]
+
+
+class Receiver(Protocol):
+    """Who gets what the links bring. All are called on the loop."""
+
+    def received(self, node: str, shard: str, message: Message) -> None: ...
+
+    def frame_ended(self) -> None:
+        """After the last message of a frame."""
+
+    def link_up(self, node: str) -> None:
+        """We can send to this node."""
+
+    def link_down(self, node: str) -> None:
+        """A stream to or from this node broke."""
+
+    def greeted(self, node: str, incarnation: str) -> None:
+        """The node's process is this one."""
+
+
+@dataclass(slots=True)
+class _Outgoing:
+    node: str
+    address: str
+    waiting: list[tuple[str, Message]] = field(default_factory=list)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    is_up: bool = False
+
+
+class Links(rpc.ReplicationServicer):
+    """All links of one node."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        incarnation: str,
+        listen: str,
+        peers: Mapping[str, str],
+        receiver: Receiver,
+        guard: Callable[[BaseException], None],
+        services: Callable[[grpc.aio.Server], None] = lambda server: None,
+    ) -> None:
+        """`services` adds what else shall answer at this address."""
+        self._node = node
+        self._services = services
+        self._incarnation = incarnation
+        self._listen = listen
+        self._receiver = receiver
+        self._guard = guard
+        self._out = {name: _Outgoing(name, address) for name, address in peers.items()}
+        self._streams: dict[str, int] = {}
+        self._stream_n = 0
+        self._server: grpc.aio.Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._open: dict[asyncio.Task[object], None] = {}
+        self._stopping = False
+        self.counters = dict.fromkeys(("frames_sent", "frames_received", "overflowed"), 0)
+
+    async def start(self) -> None:
+        """OSError if the address cannot be had."""
+        host, _, port = self._listen.rpartition(":")
+        # gRPC does not say why it could not bind; the kernel does.
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((host, int(port)))
+        server = self._server = grpc.aio.server(options=_SERVER)
+        rpc.add_ReplicationServicer_to_server(self, server)
+        self._services(server)
+        try:
+            bound = server.add_insecure_port(self._listen)
+        except RuntimeError as error:
+            raise OSError(errno.EADDRINUSE, str(error)) from error
+        if bound != int(port):
+            raise OSError(errno.EADDRINUSE, f"cannot listen on {self._listen}")
+        await server.start()
+        self._tasks = [asyncio.create_task(self._dial(out)) for out in self._out.values()]
+
+    async def stop(self) -> None:
+        """Close everything. May be called again."""
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for stream in list(self._open):
+            stream.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+        if self._server is not None:
+            await self._server.stop(STOP_MS / 1000)
+
+    def is_up(self, node: str) -> bool:
+        return self._out[node].is_up
+
+    def send(self, node: str, shard: str, message: Message) -> None:
+        """In order while the stream lasts; dropped if there is none."""
+        out = self._out.get(node)
+        if out is None or not out.is_up:
+            return
+        if len(out.waiting) >= MAX_WAITING:
+            self.counters["overflowed"] += 1
+            out.waiting.clear()
+        out.waiting.append((shard, message))
+        out.wake.set()
+
+    async def probe(self, node: str) -> bool:
+        """Does this host's or the peer's kernel say that nobody listens there any more?"""
+        out = self._out.get(node)
+        if out is None:
+            return False
+        host, _, port = out.address.rpartition(":")
+        loop = asyncio.get_running_loop()
+        with socket.socket() as trial:
+            trial.setblocking(False)
+            try:
+                async with asyncio.timeout(PROBE_MS / 1000):
+                    await loop.sock_connect(trial, (host, int(port)))
+            except ConnectionRefusedError:
+                return True
+            except (OSError, TimeoutError):
+                return False
+        return False
+
+    # -- outgoing ----------------------------------------------------------------------------------
+
+    async def _dial(self, out: _Outgoing) -> None:
+        async with grpc.aio.insecure_channel(out.address, options=_CHANNEL) as channel:
+            stub = rpc.ReplicationStub(channel)
+            while True:
+                call = stub.Link()
+                try:
+                    await self._speak(call, out)
+                except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                    pass  # broken, or nobody there: dial again
+                finally:
+                    call.cancel()
+                    out.waiting.clear()
+                    if out.is_up:
+                        out.is_up = False
+                        if not self._stopping:
+                            self._receiver.link_down(out.node)
+                await asyncio.sleep(REDIAL_MS / 1000)
+
+    async def _speak(
+        self, call: "grpc.aio.StreamUnaryCall[pb.Frame, pb.LinkEnd]", out: _Outgoing
+    ) -> None:
+        greeting = pb.Greeting(node=self._node, incarnation=self._incarnation)
+        await call.write(pb.Frame(greeting=greeting))
+        await call.wait_for_connection()
+        out.is_up = True
+        self._receiver.link_up(out.node)
+        ended = asyncio.create_task(_ended(call, out.wake))
+        try:
+            while not call.done():
+                await out.wake.wait()
+                out.wake.clear()
+                waiting = out.waiting
+                if not waiting:
+                    continue
+                out.waiting = []
+                frame = pb.Frame()
+                for shard, message in waiting:
+                    wire.put(frame, shard, message)
+                self.counters["frames_sent"] += 1
+                await call.write(frame)
+        finally:
+            ended.cancel()
+
+    # -- incoming ----------------------------------------------------------------------------------
+
+    async def Link(
+        self,
+        request_iterator: AsyncIterator[pb.Frame],
+        context: "grpc.aio.ServicerContext[AsyncIterator[pb.Frame], Awaitable[pb.LinkEnd]]",
+    ) -> pb.LinkEnd:
+        """One stream from one peer."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[task] = None
+        node = ""
+        mine = 0
+        try:
+            await context.send_initial_metadata(())
+            async for frame in request_iterator:
+                if not node:
+                    node = frame.greeting.node
+                    if node not in self._out:
+                        break
+                    self._stream_n += 1
+                    mine = self._streams[node] = self._stream_n
+                    self._receiver.greeted(node, frame.greeting.incarnation)
+                if self._streams[node] != mine:
+                    break  # the peer has opened another stream: what is left in this one is stale
+                self._deliver(node, frame)
+        finally:
+            self._open.pop(task, None)
+            if node and self._streams.get(node) == mine and not self._stopping:
+                self._receiver.link_down(node)
+        return pb.LinkEnd()
+
+    def _deliver(self, node: str, frame: pb.Frame) -> None:
+        self.counters["frames_received"] += 1
+        receiver = self._receiver
+        try:
+            for packed in frame.messages:
+                message = wire.get(packed)
+                if message is not None:
+                    receiver.received(node, packed.shard, message)
+            receiver.frame_ended()
+        except Exception as error:  # noqa: BLE001 - gRPC would swallow it: a broken log ends the process
+            self._guard(error)
+
+
+async def _ended(
+    call: "grpc.aio.StreamUnaryCall[pb.Frame, pb.LinkEnd]", wake: asyncio.Event
+) -> None:
+    """Wakes the writer when the stream is over, so that it need not find out by writing."""
+    await call.code()
+    wake.set()

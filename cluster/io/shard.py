@@ -1,0 +1,182 @@
+"""What one shard needs from its node: the store, links, files, time and the node's wiring."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cluster.io import clock
+from cluster.messages import CoreMessage
+from cluster.process import shard_key
+from cluster.roles import Active, Found
+from cluster.runtime import Shard
+from cluster.snapshot import BadSnapshot, Snapshot, decode_snapshot, encode_snapshot
+from cluster.store import Lost, StoreAway, Unknown, Won
+
+if TYPE_CHECKING:
+    from cluster.io.host import Host, ShardSpec
+
+MOVE_AGAIN_MS = 250
+KEPT_SNAPSHOTS = 2
+
+T = TypeVar("T")
+
+
+class ShardIo:
+    """`cluster.runtime.Outside` over asyncio."""
+
+    def __init__(self, host: "Host", name: str, spec: "ShardSpec") -> None:
+        self._host = host
+        self._name = name
+        self._key = shard_key(name)
+        self._spec = spec
+        self._moving: asyncio.Task[None] | None = None
+        self.shard: Shard
+
+    def now_ms(self) -> int:
+        return clock.now_ms()
+
+    def wall_ms(self) -> int:
+        return clock.wall_ms()
+
+    def random(self) -> bytes:
+        return os.urandom(32)
+
+    def send(self, node: str, message: CoreMessage) -> None:
+        self._host.send(node, self._name, message)
+
+    def soon(self, call: Callable[[], None]) -> None:
+        self._host.loop.call_soon(call)
+
+    def later(self, delay_ms: int, call: Callable[[], None]) -> None:
+        self._host.loop.call_later(delay_ms / 1000, call)
+
+    def gather(self, delay_ms: int) -> None:
+        self._host.gather(delay_ms)
+
+    # -- store -------------------------------------------------------------------------------------
+
+    def read(self, done: Callable[[Found | None], None]) -> None:
+        async def ask() -> None:
+            try:
+                found: Found | None = await self._host.store.read(self._key)
+            except StoreAway:
+                found = None
+            done(found)
+
+        self._host.spawn(ask())
+
+    def cas(self, rev: int, value: bytes, done: Callable[[Won | Lost | Unknown], None]) -> None:
+        async def ask() -> None:
+            done(await self._host.store.cas(self._key, rev, value))
+
+        self._host.spawn(ask())
+
+    def probe(self, node: str, done: Callable[[bool], None]) -> None:
+        self._host.spawn(_tell(self._host.probe(node), done))
+
+    def gone(self, members: tuple[str, ...], done: Callable[[bool], None]) -> None:
+        self._host.spawn(_tell(self._host.gone(self.shard, members), done))
+
+    # -- files -------------------------------------------------------------------------------------
+
+    def load(self, name: str, done: Callable[[Snapshot | None], None]) -> None:
+        folder = self._host.data_dir / "snapshots"
+
+        def read() -> Snapshot | None:
+            try:
+                return decode_snapshot((folder / name).read_bytes())
+            except (OSError, BadSnapshot) as error:
+                self.note("snapshot not read", shard=self._name, snapshot=name, error=str(error))
+                return None
+
+        self._host.spawn(_tell(asyncio.to_thread(read), done))
+
+    def save(self, snapshot: Snapshot, saved: Callable[[str | None], None]) -> None:
+        folder = self._host.data_dir / "snapshots"
+        name = f"{snapshot.shard}-{snapshot.epoch}.snapshot"
+
+        def write() -> str | None:
+            try:
+                _write_safely(folder, name, encode_snapshot(snapshot))
+                old = sorted(folder.glob(f"{snapshot.shard}-*.snapshot"), key=_age)
+                for path in old[:-KEPT_SNAPSHOTS]:
+                    path.unlink()
+            except OSError as error:
+                self.note("snapshot not written", shard=self._name, error=str(error))
+                return None
+            return name
+
+        self._host.spawn(_tell(asyncio.to_thread(write), saved))
+
+    # -- the node's wiring -------------------------------------------------------------------------
+
+    def perform(self, effect: Any) -> None:
+        try:
+            self._spec.perform(effect)
+        except Exception as error:  # noqa: BLE001 - the boundary: one effect that cannot be performed
+            self.note(
+                "effect failed", shard=self._name, effect=type(effect).__name__, error=repr(error)
+            )
+
+    def move_address(self, old_active: str, moved: Callable[[], None]) -> None:
+        self._stop_moving()
+        role = self.shard.core.role
+
+        async def move() -> None:
+            while self.shard.core.role is role:
+                try:
+                    await self._spec.move_address(self._name, old_active)
+                    break
+                except OSError as error:
+                    self.note("address not moved", shard=self._name, error=str(error))
+                    await asyncio.sleep(MOVE_AGAIN_MS / 1000)
+            if self.shard.core.role is role:
+                self._moving = None
+                moved()
+
+        assert isinstance(role, Active)
+        self._moving = self._host.spawn(move())
+
+    def _stop_moving(self) -> None:
+        if self._moving is not None:
+            self._moving.cancel()
+            self._moving = None
+
+    def serving(self, *, lost: bool) -> None:
+        self._spec.on_serving(self._name, lost)
+
+    def deposed(self) -> None:
+        self._stop_moving()
+        self._spec.on_deposed(self._name)
+
+    def note(self, what: str, **fields: object) -> None:
+        self._host.note(what, **fields)
+
+    def broken(self, error: BaseException) -> None:
+        self._host.broken(error)
+
+
+async def _tell(work: Awaitable[T], done: Callable[[T], None]) -> None:
+    done(await work)
+
+
+def _age(path: Path) -> int:
+    return path.stat().st_mtime_ns
+
+
+def _write_safely(folder: Path, name: str, data: bytes) -> None:
+    """All of it under its name after a power cut, or nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{name}.part"
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.rename(folder / name)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

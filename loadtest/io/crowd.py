@@ -1,0 +1,422 @@
+"""Many simulated people in one process: their sockets, clocks and timers around pure steps.
+
+All callers share one SIP port; each agent's phone has its own.
+"""
+
+import asyncio
+import os
+import random
+import resource
+import time
+from collections import deque
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import assert_never
+
+import msgspec
+
+from loadtest import facts, identity, scenario
+from loadtest.agent import Agent, AgentPlan
+from loadtest.caller import Answered, Caller, CallerPlan, Dialling, Talking, Waiting
+from loadtest.effects import (
+    Acked,
+    Ask,
+    Direct,
+    Effect,
+    Event,
+    HangUp,
+    Hears,
+    Hush,
+    Note,
+    Press,
+    Release,
+    Reply,
+    Speak,
+    Start,
+    Tick,
+)
+from loadtest.facts import AnyFact
+from loadtest.io.audio import AudioEngine, Line
+from loadtest.io.station import AgentStation, CallersStation, Person, Station
+from loadtest.leg import Phone
+from loadtest.options import AgentAddress, Options
+from loadtest.verdict import Verdict, judge
+from sip.io.udp import Port
+from sip.uri import Address
+
+TICK_MS = 10
+TOMB_MS = 32_000
+"""A finished call's phone still acknowledges what is repeated (64*T1)."""
+LINGER_MS = 1_200
+"""After the last call: repeats of the other side's last messages still get their answer."""
+ENDING_MS_MAX = 36_000
+"""After everybody was told to hang up: a BYE that gets no answer is given up after 32 s."""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """How the simulation went. `verdict` is what matters; the rest tells how far to trust it."""
+
+    verdict: Verdict
+    seed: int
+    seconds: float
+    cpu_seconds: float
+    late_ms_max: float
+    """How late the RTP clock was, at most."""
+    frames_skipped: int
+    nice: int
+    sip: dict[str, int]
+    """Counters of the transaction layers, added up."""
+    rtp_received: int
+    rtp_strays: int
+    """RTP that came while a phone was in no call."""
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes on now, as the phones see it."""
+
+    ms: int
+    dialling: int
+    waiting: int
+    talking: int
+    over: int
+    to_come: int
+    agents_idle: int
+    agents_ringing: int
+    agents_talking: int
+
+
+class Crowd:
+    """The people of one run. Everything happens on one event loop; `start` must run on it."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.loop = asyncio.get_running_loop()
+        self.log: list[AnyFact] = []
+        self.audio = AudioEngine(identity.Ears(), options.rtp_ports) if options.rtp else None
+        self.faults: list[Exception] = []
+        self._draw = random.Random(options.seed)  # behaviour, not secrets
+        self._salt = os.urandom(5).hex()
+        self._made = 0
+        self._file = open(options.log, "wb", buffering=1 << 16) if options.log else None  # noqa: PTH123, SIM115
+        self._sink: Port | None = None
+        self._agents: list[Person] = []
+        self._callers: dict[str, Person] = {}
+        self._callers_over = 0
+        self._tombs: deque[tuple[int, Person]] = deque()
+        self._to_come: list[tuple[int, int, Person]] = []
+        self._due: list[tuple[int, int, Person]] = []
+        self._turn = 0
+        self._strays = 0
+        self._start_ms = self.now_ms()
+        self._released = False
+        self._closing_ms: int | None = None
+        self._quiet_ms: int | None = None
+        self._handle: asyncio.TimerHandle | None = None
+        self._next_tick_ms = 0
+        self.done = asyncio.Event()
+        self._callers_station = CallersStation(self, (options.address, 0))
+
+    def now_ms(self) -> int:
+        """The monotonic clock in whole milliseconds."""
+        return time.monotonic_ns() // 1_000_000
+
+    def failed(self, fault: Exception) -> None:
+        """A step raised: a bug of the simulation, which makes its verdict worthless."""
+        self.faults.append(fault)
+        self.done.set()
+
+    # -- who is there ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Bind everything (OSError when an address is taken), begin with calls and clock."""
+        everybody = scenario.people(self.options, self._draw)
+        for place, (plan, where) in enumerate(
+            zip(everybody.agents, self.options.agents, strict=True)
+        ):
+            self._join(place, plan, where)
+        self._start_ms = self.now_ms()
+        for caller in everybody.callers:
+            self._expect(caller)
+        self._next_tick_ms = self.now_ms()
+        if self.audio is not None:
+            self.audio.begin()
+        self._wake()
+
+    def call(self, count: int, rate: float) -> None:
+        """More callers, drawn as the others were, from now on at `rate` a second."""
+        options = msgspec.structs.replace(self.options, rate=rate)
+        after_ms = self.now_ms() - self._start_ms
+        for plan in scenario.callers(
+            options, self._draw, count=count, first=self._made, after_ms=after_ms
+        ):
+            self._expect(plan)
+
+    def _join(self, place: int, plan: AgentPlan, where: AgentAddress) -> None:
+        if not plan.reachable:
+            return
+        voice = identity.agent(self.options.first_voice + place)
+        station = AgentStation(self, where.address)
+        phone, line = self._phone(station.address, voice, place)
+        token = f"{self._salt}{place:04x}"
+        station.person = Person(Agent(plan, voice, token=token, phone=phone), station, line)
+        self._agents.append(station.person)
+        self.step(station.person, Start())
+
+    def _expect(self, plan: CallerPlan) -> None:
+        number, self._made = self._made, self._made + 1
+        voice = identity.caller(self.options.first_voice + number)
+        token = f"{self._salt}{number + 0x10000:06x}"
+        station = self._callers_station
+        human = Caller(
+            plan,
+            voice,
+            who=f"{identity.Kind.CALLER.value}{self.options.first_voice + number}",
+            call=f"{token}@{station.address[0]}",
+            token=token,
+            phone=Phone(station.address, (station.address[0], 9), has_audio=False),
+            target=self.options.target,
+        )
+        person = Person(human, station, None)
+        heappush(self._to_come, (self._start_ms + plan.starts_ms, number, person))
+
+    def _dial(self, person: Person) -> None:
+        human = person.human
+        assert isinstance(human, Caller)
+        number = int(human.who[1:])
+        phone, person.line = self._phone(self._callers_station.address, human.voice, number)
+        human.leg.phone = phone
+        self._callers_station.expect(person, human)
+        self._callers[human.call] = person
+        self.step(person, Start())
+
+    def _phone(self, sip: Address, voice: identity.Voice, number: int) -> tuple[Phone, Line | None]:
+        if self.audio is not None:
+            ssrc = (int(self._salt, 16) + number * 2_654_435_761) & 0xFFFFFFFF
+            line = self.audio.open(sip[0], voice, ssrc)
+            return Phone(sip, line.address), line
+        if self._sink is None:  # takes what comes, so that no ICMP tells the sender
+            self._sink = Port.bind((self.options.address, 0))
+        return Phone(sip, self._sink.address, has_audio=False), None
+
+    # -- steps and what they ask for ---------------------------------------------------------------
+
+    def step(self, person: Person, event: Event) -> None:
+        """Let somebody react to an event, and do what he wants done."""
+        now_ms = self.now_ms()
+        try:
+            for effect in person.human.step(event, now_ms):
+                self._perform(person, effect, now_ms)
+        except Exception as fault:  # noqa: BLE001  # told by the report, ends the run
+            self.failed(fault)
+            return
+        deadline_ms = person.human.deadline_ms
+        if deadline_ms is not None and (person.due_ms is None or deadline_ms < person.due_ms):
+            person.due_ms = deadline_ms
+            self._turn += 1
+            heappush(self._due, (deadline_ms, self._turn, person))
+
+    def _perform(self, person: Person, effect: Effect, now_ms: int) -> None:
+        layer, line, audio = person.station.layer, person.line, self.audio
+        match effect:
+            case Ask(method, branch, datagram, dst):
+                layer.request(method, branch, datagram, dst, now_ms)
+            case Reply(origin, status, datagram):
+                layer.respond(origin, status, datagram, now_ms)
+            case Direct(datagram, dst):
+                layer.send(datagram, dst)
+            case Acked(origin):
+                layer.acked(origin)
+            case Note(fact):
+                self.note(fact)
+                if isinstance(fact, facts.Over) and isinstance(person.human, Caller):
+                    self._bury(person, now_ms)
+            case Speak():
+                if audio is not None and line is not None:
+                    audio.speak(line, effect, self._hearer(person))
+            case Hush():
+                self._hush(person)
+            case Press(_, digits):
+                if line is not None:
+                    line.press(digits)
+            case _:
+                assert_never(effect)
+
+    def _hearer(self, person: Person) -> Callable[[str, str], None]:
+        return lambda call, what: self.step(person, Hears(call, what))
+
+    def _hush(self, person: Person) -> None:
+        if self.audio is None or person.line is None:
+            return
+        heard = self.audio.audio(person.line, person.human.who)
+        if heard is not None:
+            self.note(heard)
+            self.audio.forget(person.line)
+
+    def _bury(self, person: Person, now_ms: int) -> None:
+        """A caller's call is over; for a while he is there to acknowledge what is repeated."""
+        self._hush(person)
+        if self.audio is not None and person.line is not None:
+            self.audio.close(person.line)
+            self._strays += person.line.strays
+            person.line = None
+        if self._callers.pop(person.call, None) is not None:
+            self._callers_over += 1
+            self._tombs.append((now_ms + TOMB_MS, person))
+
+    def note(self, fact: AnyFact) -> None:
+        """Keep a fact, and write it to the log."""
+        self.log.append(fact)
+        if self._file is not None:
+            self._file.write(facts.line(fact))
+
+    # -- time --------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        now_ms = self.now_ms()
+        if self.audio is not None:
+            self.audio.tick()
+        if now_ms >= self._next_tick_ms:
+            self._next_tick_ms = now_ms + TICK_MS
+            self._tick(now_ms)
+        if self.done.is_set():
+            return
+        if self.audio is not None:
+            self._handle = self.loop.call_at(
+                max(self.audio.next_tick_s(), self.loop.time() + 0.0005), self._wake
+            )
+        else:
+            self._handle = self.loop.call_later(TICK_MS / 1_000, self._wake)
+
+    def _tick(self, now_ms: int) -> None:
+        while self._to_come and self._to_come[0][0] <= now_ms:
+            self._dial(heappop(self._to_come)[2])
+        while self._due and self._due[0][0] <= now_ms:
+            due_ms, _, person = heappop(self._due)
+            if person.due_ms == due_ms:
+                person.due_ms = None
+                self.step(person, Tick())
+        while self._tombs and self._tombs[0][0] <= now_ms:
+            self._callers_station.forget(self._tombs.popleft()[1])
+        for station in self._stations():
+            next_ms = station.layer.next_ms
+            if next_ms is not None and next_ms <= now_ms:
+                station.layer.tick(now_ms)
+        self._look_for_the_end(now_ms)
+
+    def _stations(self) -> list[Station]:
+        return [self._callers_station, *(person.station for person in self._agents)]
+
+    def _look_for_the_end(self, now_ms: int) -> None:
+        options = self.options
+        lasts_ms = None if options.duration_s is None else options.duration_s * 1_000
+        if self._closing_ms is None and lasts_ms is not None:
+            if now_ms - self._start_ms >= lasts_ms:
+                self.stop()
+            return
+        if self._closing_ms is not None and now_ms - self._closing_ms > ENDING_MS_MAX:
+            self.done.set()
+            return
+        if self._closing_ms is None and not self._made:
+            return  # agents alone stay until they are told to go
+        if self._to_come or not all(
+            p.human.is_over for p in (*self._callers.values(), *self._agents)
+        ):
+            self._quiet_ms = None
+        elif self._quiet_ms is None:
+            self._quiet_ms = now_ms
+        elif now_ms - self._quiet_ms >= LINGER_MS:
+            self.done.set()
+
+    # -- commands ----------------------------------------------------------------------------------
+
+    def mark(self, name: str) -> int:
+        """Remember this moment for the verdict; answers its time."""
+        at_ms = self.audio.mark(name) if self.audio is not None else float(self.now_ms())
+        self.note(facts.Mark(ms=round(at_ms), who="", name=name))
+        return round(at_ms)
+
+    def release(self) -> None:
+        """Talkers who waited for it, and whoever will talk, end their talks after a talk time."""
+        self._released = True
+        for person in [*self._callers.values(), *self._agents, *(p for _, _, p in self._to_come)]:
+            self.step(person, Release())
+
+    def hang_up_all(self) -> None:
+        """Everybody hangs up; whoever has not dialled never will."""
+        self._to_come.clear()
+        for person in [*self._callers.values(), *self._agents]:
+            self.step(person, HangUp())
+
+    def stop(self) -> None:
+        """End the run: hang up, wait for the answers, then be done."""
+        if self._closing_ms is None:
+            self._closing_ms = self.now_ms()
+            self.hang_up_all()
+
+    def state(self) -> State:
+        """What goes on now."""
+        callers = [p.human.state for p in self._callers.values() if isinstance(p.human, Caller)]
+        agents = [p.human.state for p in self._agents if isinstance(p.human, Agent)]
+        dialling = sum(isinstance(state, Dialling | Waiting) for state in callers)
+        waiting = sum(isinstance(state, Answered) for state in callers)
+        talking = sum(isinstance(state, Talking) for state in callers)
+        return State(
+            ms=self.now_ms(),
+            dialling=dialling,
+            waiting=waiting,
+            talking=talking,
+            over=self._callers_over,
+            to_come=len(self._to_come),
+            agents_idle=agents.count("idle"),
+            agents_ringing=agents.count("ringing"),
+            agents_talking=agents.count("talking"),
+        )
+
+    def verdict(self, *, ended: bool) -> Verdict:
+        """The verdict so far; what is heard in calls that are up counts as far as it goes."""
+        live: list[AnyFact] = []
+        if self.audio is not None:
+            live.append(facts.Late(ms=self.now_ms(), who="", late_ms=round(self.audio.late_ms_max)))
+            for person in (*self._callers.values(), *self._agents):
+                heard = person.line and self.audio.audio(person.line, person.human.who)
+                if heard:
+                    live.append(heard)
+        return judge([*self.log, *live], ended=ended)
+
+    def report(self, *, ended: bool = True) -> Report:
+        """The verdict with the figures around it."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        sip: dict[str, int] = {}
+        for station in self._stations():
+            for name, count in station.layer.counters.items():
+                sip[name] = sip.get(name, 0) + count
+        lines = [person.line for person in (*self._callers.values(), *self._agents) if person.line]
+        audio = self.audio
+        return Report(
+            verdict=self.verdict(ended=ended),
+            seed=self.options.seed,
+            seconds=round((self.now_ms() - self._start_ms) / 1_000, 3),
+            cpu_seconds=round(usage.ru_utime + usage.ru_stime, 3),
+            late_ms_max=round(audio.late_ms_max, 1) if audio else 0.0,
+            frames_skipped=audio.skipped if audio else 0,
+            nice=os.getpriority(os.PRIO_PROCESS, 0),
+            sip=sip,
+            rtp_received=audio.packets if audio else 0,
+            rtp_strays=self._strays + sum(line.strays for line in lines),
+        )
+
+    def close(self) -> None:
+        """Give all ports and files up. May be called again."""
+        self.done.set()
+        if self._handle is not None:
+            self._handle.cancel()
+        for station in self._stations():
+            station.close()
+        if self._sink is not None:
+            self._sink.close()
+        if self.audio is not None:
+            self.audio.close_all()
+            self.audio = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None

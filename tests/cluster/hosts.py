@@ -1,0 +1,130 @@
+"""Three hosts in one process, each with its own store connection, over real links."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from cluster.io.host import Host, ShardSpec
+from cluster.io.sqlite import SqliteStore
+from tests.cluster.toy import Toy
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+async def until(fact: Callable[[], bool], within_s: float = 5.0, what: str = "") -> None:
+    """Wait for a fact; AssertionError if it does not come true."""
+    end = time.monotonic() + within_s
+    while not fact():
+        assert time.monotonic() < end, what or "it did not come true in time"
+        await asyncio.sleep(0.002)
+
+
+class Node:
+    """One host and what its shards did."""
+
+    def __init__(
+        self, name: str, peers: dict[str, str], folder: Path, shards: dict[str, Sequence[str]]
+    ) -> None:
+        self.name = name
+        self.store = SqliteStore(folder / "store.db")
+        self.performed: dict[str, list[Any]] = {shard: [] for shard in shards}
+        self.address: dict[str, str] = {}
+        self.moved: list[tuple[str, str]] = []
+        self.notes: list[str] = []
+        self.broken: list[BaseException] = []
+        self.host = Host(
+            node=name,
+            peers=peers,
+            store=self.store,
+            shards={
+                shard: ShardSpec(
+                    machine=Toy,
+                    perform=self.performed[shard].append,
+                    preferred=preferred,
+                    move_address=self._move,
+                    on_serving=lambda shard, lost: self.address.update({shard: "open"}),
+                    on_deposed=lambda shard: self.address.update({shard: "closed"}),
+                    check=True,
+                )
+                for shard, preferred in shards.items()
+            },
+            data_dir=folder,
+            note=lambda what, **fields: self.notes.append(f"{what} {fields}"),
+            broken=self.broken.append,
+        )
+
+    async def _move(self, shard: str, old: str) -> None:
+        self.moved.append((shard, old))
+        self.address[shard] = "bound"
+
+    async def start(self) -> None:
+        await self.store.open()
+        await self.host.start()
+
+    async def close(self) -> None:
+        """As if the process ended, as far as the others can see."""
+        await self.host.close()
+        self.store.close()
+
+    async def stop(self) -> None:
+        await self.host.stop()
+        self.store.close()
+
+
+class Cluster:
+    def __init__(self, folder: Path, names: Sequence[str], shards: dict[str, Sequence[str]]) -> None:
+        self.peers = {
+            name: f"127.0.0.1:{port}" for name, port in zip(names, free_ports(len(names)))
+        }
+        self.folder = folder
+        self.shards = shards
+        self.nodes: dict[str, Node] = {}
+
+    async def start(self, name: str) -> Node:
+        node = self.nodes[name] = Node(name, self.peers, self.folder, self.shards)
+        await node.start()
+        return node
+
+    async def kill(self, name: str) -> None:
+        await self.nodes.pop(name).close()
+
+    def active(self, shard: str) -> Node | None:
+        serving = [node for node in self.nodes.values() if node.host.states()[shard].serving]
+        return max(serving, key=lambda n: n.host.states()[shard].epoch) if serving else None
+
+    async def served(self, shard: str, *, copies: int, within_s: float = 5.0) -> Node:
+        def whole() -> bool:
+            node = self.active(shard)
+            return node is not None and len(node.host.states()[shard].in_sync) == copies
+
+        await until(whole, within_s, f"{[n.host.states() for n in self.nodes.values()]}")
+        node = self.active(shard)
+        assert node is not None
+        return node
+
+
+@asynccontextmanager
+async def cluster(
+    folder: Path, names: Sequence[str] = ("a", "b", "c"), **shards: Sequence[str]
+) -> AsyncIterator[Cluster]:
+    together = Cluster(folder, names, shards or {"main": names})
+    try:
+        for name in names:
+            await together.start(name)
+        yield together
+    finally:
+        for name in list(together.nodes):
+            await together.kill(name)
