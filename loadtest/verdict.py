@@ -4,7 +4,7 @@ A call is *lost* when it did not end as its people wanted, *doubled* where one p
 had two (both in `lost`), and the queue's order was kept when nobody was *overtaken* (`order`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -63,7 +63,8 @@ class Verdict(msgspec.Struct, frozen=True):
     accepted: int
     """Of these, answered with 200 by whoever took the call."""
     answered: int
-    """Of these, connected to an agent (by audio; without audio: what agents picked up)."""
+    """Of these, connected to an agent: by audio; without it what agents picked up; without agents
+    what was accepted."""
     abandoned: int
     """Given up by the caller before he heard an agent."""
     open: int
@@ -119,14 +120,13 @@ def judge(log: Sequence[AnyFact], *, ended: bool = True) -> Verdict:
     doubles = doubled(view, talked)
     jumped = overtaken(view, talked)
     connected = {talk.caller.call for talk in talked}
-    picked_up = sum(offer.answered_ms != NEVER for offer in offers)
     calls: list[CallerCall | AgentCall] = [*callers, *offers]
     audios = [call.ears.audio for call in calls if call.ears.audio is not None]
     return Verdict(
         ok=not (losses or doubles or jumped),
         offered=len(callers),
         accepted=sum(call.answered_ms != NEVER for call in callers),
-        answered=len(connected) if has_audio else picked_up,
+        answered=_answered(view, connected),
         abandoned=sum(c.gave_up_ms != NEVER and c.call not in connected for c in callers),
         open=sum(call.end.over_ms == NEVER for call in callers),
         lost=losses,
@@ -143,6 +143,14 @@ def judge(log: Sequence[AnyFact], *, ended: bool = True) -> Verdict:
         odd=[f"{odd.who}: {odd.what}" for odd in view.odd],
         own_late_ms=view.late_ms,
     )
+
+
+def _answered(view: View, connected: Collection[str]) -> int:
+    """Calls connected to an agent: by audio, else what agents picked up, else what got a 200."""
+    callers, offers = view.callers.values(), view.offers.values()
+    if any(c.has_audio for c in callers) and any(o.has_audio for o in offers):
+        return len(connected)
+    return sum(call.answered_ms != NEVER for call in (offers if view.agents else callers))
 
 
 def _gaps(mark: Mark, callers: Sequence[CallerCall], talked: Sequence[Talk]) -> Gaps:

@@ -104,22 +104,9 @@ class Cluster:
             raise Unreachable("no node answers and there is no database of events") from None
 
     async def trace(self, call: str) -> dict[str, Any]:
-        """A call's life in order: its events, and what each node saw. Raises Refused."""
-        answers = await self.each("trace", call=call)
-        steps = [
-            {"node": name} | step
-            for name, answer in answers.items()
-            for step in (answer or {}).get("steps", ())
-        ]
-        seen = {step["id"] for step in steps if "id" in step}
-        for event in await self.history("events", call=call):
-            if event["id"] not in seen:
-                steps.append(event)
-        if not steps:
-            raise Refused(f"no call {call!r} is known")
-        steps.sort(key=lambda step: step["wall_ms"])  # stable: equal times stay in order
-        named = [step["call"] for step in steps if step.get("call")]
-        return {"call": named[0] if named else call, "steps": steps}
+        """A call's life in order: its events, and the messages each node saw. Raises Refused."""
+        answers = [answer for answer in (await self.each("trace", call=call)).values() if answer]
+        return merge.trace(call, answers, await self.history("events", call=call))
 
     async def drain(self, name: str, timeout_ms: int) -> Any:
         """Hand the shards of the node over. Raises Refused, Unreachable."""

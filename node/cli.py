@@ -232,7 +232,8 @@ def demo(
 ) -> None:
     """See it: a cluster, people who call it, a fault, and what their phones say."""
     from node import demo as demos
-    from node.demo_view import View, as_document, verdict_lines
+    from node.demo_view import View, verdict_lines
+    from node.outcome import Options, as_document
     from node.show import console
 
     if fault not in demos.FAULTS:
@@ -241,7 +242,7 @@ def demo(
         raise typer.BadParameter(
             f"{calls} calls keep no {agents} agents busy", param_hint="--calls"
         )
-    asked = demos.Options(calls=calls, agents=agents, nodes=nodes, fault=fault, seed=seed)
+    asked = Options(calls=calls, agents=agents, nodes=nodes, fault=fault, seed=seed)
     try:
         outcome = demos.run(asked, View(None if as_json else console()))
     except demos.DemoFailed as error:

@@ -1,8 +1,8 @@
 """`keepline demo`: a cluster on this machine, people who call it, a fault, and what they saw.
 
-Everything is real: `keepline up` with its nodes and media server, SIP and RTP between processes. The
-verdict comes from the simulated phones' own logs; the cluster is only asked which state its agents
-are in, to compare that with their phones.
+Everything is real: `keepline up` with its nodes and media server, SIP and RTP between processes.
+The verdict comes from the simulated phones' own logs; the cluster is only asked which state its
+agents are in, to compare that with their phones.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from node.api import Refused, Unreachable
 from node.ask import Cluster, NoCluster, cluster
 from node.demo_view import View
 from node.directory import Directory
+from node.outcome import Options, Outcome
 from node.phones import Phones, PhonesFailed
 from node.up import keepline, last_line
 
@@ -54,36 +55,6 @@ POLL_S = 0.25
 
 class DemoFailed(Exception):
     """The demo could not be run; the text is the one line a person needs."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What was asked for."""
-
-    calls: int = 60
-    agents: int = 20
-    nodes: int = 3
-    fault: str = "kill"
-    seed: int = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """How it went. `problems` are findings beyond the verdict: none is good."""
-
-    verdict: Verdict
-    problems: list[str]
-    node: str
-    """The node that got the fault; empty: none did."""
-    takeover_ms: int
-    """From the fault to the first look that showed another node serving; 0: there was none."""
-    seconds: float
-    logs: str = ""
-    """Where the logs are, when they were kept."""
-
-    @property
-    def is_ok(self) -> bool:
-        return self.verdict.ok and not self.problems
 
 
 @dataclasses.dataclass(frozen=True)
@@ -273,7 +244,7 @@ class Demo:
             await phones.start()
         await self.mixed()
         if self.options.fault != "none":
-            await self.fault()
+            await self.fault(found)
         is_served = await self.agents_agree(found, await self.states(), "after the fault")
         await asyncio.sleep(AFTER_MS / 1_000)
         if is_served:
@@ -319,7 +290,7 @@ class Demo:
             f"{people['waiting']} of {waiting + ringing} waited"
         )
 
-    async def fault(self) -> None:
+    async def fault(self, found: Cluster) -> None:
         """Kill or stop the active node of the first shard, and see who takes over."""
         (shard,) = (one for one in self.shards() if one["name"] == SHARDS[0])
         (node,) = (one for one in self.view.status["nodes"] if one["name"] == shard["active"])
@@ -332,6 +303,7 @@ class Demo:
         self.view.say(f"{number.name} to {self.node}, active for {shard['name']}", "bold red")
         end = hit_ms + READY_MS / 1_000
         while time.monotonic() < end:
+            self.view.status = await found.status(timeout_ms=150)
             (now,) = (one for one in self.shards() if one["name"] == shard["name"])
             if now["epoch"] > shard["epoch"] and now["serving"]:
                 self.takeover_ms = round((time.monotonic() - hit_ms) * 1_000)

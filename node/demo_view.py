@@ -1,22 +1,17 @@
 """What the demo shows: a live table while it runs, then the verdict."""
 
-import dataclasses
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from loadtest.verdict import Verdict
+from node.outcome import Outcome
 from node.show import table
-
-if TYPE_CHECKING:
-    from node.demo import Options, Outcome
 
 FRAMES_A_SECOND = 4
 
@@ -87,46 +82,24 @@ class View:
         return Text("phones:  " + (", ".join(words) or "not there yet"))
 
 
-def as_document(options: "Options", outcome: "Outcome") -> dict[str, Any]:
-    """The outcome as JSON: an interface, names stay."""
-    verdict = outcome.verdict
-    after_ms, before_ms = largest_gaps(verdict)
-    return {
-        "ok": outcome.is_ok,
-        "options": dataclasses.asdict(options),
-        "fault": {"node": outcome.node, "takeover_ms": outcome.takeover_ms},
-        "offered": verdict.offered,
-        "answered": verdict.answered,
-        "lost": lost_calls(verdict),
-        "order_kept": verdict.order_kept,
-        "largest_gap_ms": {"before": before_ms, "after": after_ms},
-        "problems": outcome.problems,
-        "seconds": outcome.seconds,
-        "logs": outcome.logs,
-        "verdict": msgspec.to_builtins(verdict),
-    }
-
-
-def verdict_lines(outcome: "Outcome", fault: str) -> RenderableType:
+def verdict_lines(outcome: Outcome, fault: str) -> RenderableType:
     """The verdict for people."""
     verdict = outcome.verdict
     kept = {True: "kept", False: "BROKEN", None: "not measured"}[verdict.order_kept]
     made = Table.grid(padding=(0, 2))
     made.add_column(justify="right", style="dim")
     made.add_column()
-    lost = lost_calls(verdict)
     rows: list[tuple[str, str, bool]] = [
         ("calls offered", str(verdict.offered), True),
         ("answered", str(verdict.answered), True),
         ("given up", str(verdict.abandoned), True),
-        ("lost", str(lost), not lost),
+        ("lost", str(outcome.lost), not outcome.lost),
         ("doubled", str(len(verdict.doubled)), not verdict.doubled),
         ("queue order", kept, verdict.order_kept is not False),
         ("RTP packets missing", str(verdict.missing), True),
     ]
     if verdict.gaps:
-        after_ms, before_ms = largest_gaps(verdict)
-        compared = f"{after_ms} ms at the fault, {before_ms} ms in the 10 s before"
+        compared = f"{outcome.gap_ms} ms, in the 10 s before the fault {outcome.gap_before_ms} ms"
         rows.append(("largest gap a talker heard", compared, True))
     rows += [("but", problem, False) for problem in outcome.problems]
     for name, value, is_fine in rows:
@@ -140,15 +113,3 @@ def verdict_lines(outcome: "Outcome", fault: str) -> RenderableType:
     if outcome.logs:
         lines.append(Text(f"logs: {outcome.logs}", "dim"))
     return Group(*lines)
-
-
-def lost_calls(verdict: Verdict) -> int:
-    """Calls that were lost; one may be lost in several ways, on both phones."""
-    return len({loss.call for loss in verdict.lost})
-
-
-def largest_gaps(verdict: Verdict) -> tuple[int, int]:
-    """The largest gaps any talker heard in the 5 s after the fault and in the 10 s before, in ms."""
-    after_ms = max((gap.talkers_after_ms for gap in verdict.gaps), default=0)
-    before_ms = max((gap.talkers_before_ms for gap in verdict.gaps), default=0)
-    return after_ms, before_ms

@@ -5,8 +5,11 @@ answer with the highest epoch counts, and within it the active's. The shapes her
 interface of the command line: names stay, more may be added.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from node.api import Refused
+from node.events_db import at
 
 COPIES = 3
 """A shard has this many copies, or one on every node when there are fewer nodes."""
@@ -122,6 +125,9 @@ def missing(merged: Document) -> str:
     for server in merged["media"]:
         if not server["up"]:
             return f"media server {server['name']} is not reached by every node"
+    for node in merged["nodes"]:
+        if not node["alive"]:
+            return f"node {node['name']} does not answer"
     return ""
 
 
@@ -137,3 +143,20 @@ def rows(answers: Mapping[str, Sequence[Document] | None]) -> list[Document]:
         for row in answer or ()
         if row["epoch"] == epochs[row["shard"]]
     ]
+
+
+def trace(call: str, answers: Iterable[Document], events: Sequence[Document]) -> Document:
+    """One call's events and messages in order of time, from every node's {"messages": [...]}.
+
+    Raises Refused when nobody knows the call.
+    """
+    steps = [
+        {"at": at(message["wall_ms"]), "kind": f"sip {message['way']}"} | message
+        for answer in answers
+        for message in answer["messages"]
+    ]
+    steps += events
+    if not steps:
+        raise Refused(f"no call {call!r} is known")
+    steps.sort(key=lambda step: step["wall_ms"])  # stable: equal times stay in order
+    return {"call": next((event["call"] for event in events), call), "steps": steps}

@@ -1,7 +1,7 @@
 """One node: its shards of calls, their SIP addresses, the media server's line, database and API.
 
-Here the packages meet: `cluster.io.host` runs `calls.machine`, what its steps ask for is performed by
-`node.shard`, and an address that must move is moved by `failover`.
+Here the packages meet: `cluster.io.host` runs `calls.machine`, what its steps ask for is performed
+by `node.shard`, and an address that must move is moved by `failover`.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from calls.machine import Calls
 from cluster.io.host import Host, ShardSpec
 from cluster.io.sqlite import SqliteStore
 from cluster.store import StoreAway
-from node.bind_tmp import BindDriver
 from media_servers.io.client import Client
 from media_servers.verbs import Event
 from node import events_db
 from node.api import NotHere, Refused, serve_api
+from node.bind_tmp import BindDriver
 from node.config import load_centre
 from node.directory import Directory
 from node.events_db import EventsDb
@@ -334,7 +334,7 @@ class Node:
 
 
 def preferred(centre: Centre, shard: str, nodes: Sequence[str]) -> list[str]:
-    """All nodes, best first: what the centre says, then the others, each shard beginning elsewhere."""
+    """All nodes, best first: those the centre names, then the others, each shard from another."""
     named = [node for node in centre.shards[shard].preferred if node in nodes]
     start = list(centre.shards).index(shard) % len(nodes)
     rest = [*nodes[start:], *nodes[:start]]
@@ -372,8 +372,8 @@ async def run_node(options: NodeOptions) -> None:
         raise SystemExit(1) from None
     log.info("node up", node=options.name, pid=os.getpid(), metrics=node.metrics_port)
     assert node.broken is not None
-    waiting = asyncio.create_task(stop.wait())
-    await asyncio.wait({waiting, node.broken}, return_when=asyncio.FIRST_COMPLETED)
+    node.broken.add_done_callback(lambda _: stop.set())
+    await stop.wait()
     if node.broken.done():
-        os._exit(70)
+        os._exit(70)  # at once: what is in memory is not to be believed
     await node.stop()

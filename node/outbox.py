@@ -1,7 +1,7 @@
 """From the replicated outbox to the database: gathered, repeated until it is there, then drained.
 
-The outbox of a shard may hold OUTBOX_BYTES_MAX; from 80 % there is an alarm, and when it is full new
-calls are refused, because a call that could not be accounted for must not be taken.
+The outbox of a shard may hold OUTBOX_BYTES_MAX; from 80 % there is an alarm, and when it is full
+new calls are refused, because a call that could not be accounted for must not be taken.
 """
 
 import asyncio

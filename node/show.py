@@ -27,8 +27,14 @@ STYLES = {
 }
 
 
+PIPE_WIDTH = 200
+"""Columns of a table that goes to a file or another program."""
+
+
 def console() -> Console:
-    return Console(highlight=False)
+    found = Console(highlight=False)
+    # Where nobody looks at the width, nothing is cut off.
+    return found if found.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
 
 
 def table(*columns: str) -> Table:
@@ -77,7 +83,7 @@ def status(document: Document) -> RenderableType:
             Text(shard["active"] or "nobody", "" if shard["serving"] else "red"),
             plain(shard["epoch"]),
             " ".join(shard["in_sync"]),
-            shard["sip"],
+            shard["sip"].removeprefix("udp:"),
             *(plain(shard[name]) for name in ("calls", "waiting", "talking")),
         )
     return Group(nodes, "", shards, "", *status_lines(document))
@@ -163,12 +169,12 @@ def cdr(rows: Sequence[Document]) -> RenderableType:
 EVENT_FRAME = ("id", "at", "wall_ms", "shard", "epoch", "kind", "call", "node")
 
 
-def details(row: Document, but: Sequence[str] = EVENT_FRAME) -> str:
+def details(row: Document) -> str:
     """What a row says besides its frame."""
     return " ".join(
         f"{name}={value}"
         for name, value in row.items()
-        if name not in but and value not in (None, "")
+        if name not in EVENT_FRAME and value not in (None, "")
     )
 
 
@@ -187,15 +193,17 @@ def events(rows: Sequence[Document]) -> RenderableType:
 
 
 def trace(document: Document) -> RenderableType:
-    """A call's steps, with the epoch and, for messages, the node that saw them."""
+    """A call's steps: its events with their epoch, and the messages with the node that saw them."""
     made = table("at", "node", "epoch>", "what", "details")
     for step in document["steps"]:
+        if "message" in step:
+            first_line = step["message"].partition("\r\n")[0]
+            arrow = "<-" if step["way"] == "in" else "->"
+            what = Text(f"{arrow} {step['peer']}  {first_line}", "dim")
+        else:
+            what = Text(details(step))
         made.add_row(
-            clock(step.get("at")),
-            plain(step.get("node")),
-            plain(step.get("epoch")),
-            plain(step.get("kind")),
-            Text(plain(step.get("text")) or details(step, (*EVENT_FRAME, "text"))),
+            clock(step["at"]), plain(step.get("node")), plain(step.get("epoch")), step["kind"], what
         )
     return Group(f"call {document['call']}", "", made)
 

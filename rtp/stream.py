@@ -13,6 +13,9 @@ MAX_LATE = 4096
 MAX_DROPOUT = 3000
 """A jump of the sequence number by more is a new start, not a loss (RFC 3550 §A.1)."""
 
+MAX_MISORDER = 100
+"""A packet further behind is a new start too, and not one that comes late (RFC 3550 §A.1)."""
+
 _WINDOW = 64
 _MASK = (1 << _WINDOW) - 1
 
@@ -73,7 +76,7 @@ class Stream:
             self._seen = (self._seen << 1 | 1) & _MASK
         elif ahead >= 0x8000 or ahead == 0:
             behind = -ahead & 0xFFFF
-            if behind > MAX_DROPOUT:
+            if behind > MAX_MISORDER:
                 self._start(seq, timestamp, ssrc, now_ms)
                 return True
             if behind < _WINDOW:

@@ -26,15 +26,12 @@ from rtp.packet import (
     BadPacket,
     payload_span,
 )
-from rtp.stream import MAX_DROPOUT, Stream
+from rtp.stream import MAX_DROPOUT, MAX_MISORDER, Stream
 
 Address = tuple[str, int]
 
 LATCH_MS = 1_000
 """Another source is heeded only when the present one was silent for so long."""
-
-_LATE_SEQ = 100
-"""A source's packet this much behind is late; further behind, the source has started anew."""
 
 
 class Line(Protocol):
@@ -67,6 +64,7 @@ class Leg:
         "_event_type",
         "_frame",
         "_from_ssrc",
+        "_joined",
         "_kinds",
         "_law",
         "_payload_type",
@@ -138,6 +136,7 @@ class Leg:
         self._relayed: Leg | None = None
         self._from_ssrc = -1
         self._seq_off = 0
+        self._joined = 0
         self._timestamp_off = 0
         self._frame = bytearray(HEADER_SIZE + FRAME_SAMPLES)
         self._body = memoryview(self._frame)[HEADER_SIZE:]
@@ -220,10 +219,12 @@ class Leg:
             self._join(origin, seq, timestamp, ssrc, now_ms)
         out = (seq + self._seq_off) & 0xFFFF
         ahead = (out - self._seq) & 0xFFFF
-        if ahead > MAX_DROPOUT and ahead < 0x10000 - _LATE_SEQ:
+        if ahead > MAX_DROPOUT and ahead < 0x10000 - MAX_MISORDER:
             self._join(origin, seq, timestamp, ssrc, now_ms)
             out = (seq + self._seq_off) & 0xFFFF
             ahead = 1
+        elif ahead >= 0x8000 and (out - self._joined) & 0xFFFF >= 0x8000:
+            return  # late, and from before its source was heard: that number is another's
         if kind == EVENT:
             payload_type = self._event_type
             if payload_type < 0:
@@ -316,7 +317,8 @@ class Leg:
 
     def _join(self, origin: "Leg", seq: int, timestamp: int, ssrc: int, now_ms: int) -> None:
         """Let the source's numbers follow ours, its time be the time that has passed."""
-        self._seq_off = self._seq + 1 - seq
+        self._joined = (self._seq + 1) & 0xFFFF
+        self._seq_off = self._joined - seq
         self._timestamp_off = self._after_pause(now_ms) - timestamp
         self._relayed = origin
         self._from_ssrc = ssrc

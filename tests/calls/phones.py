@@ -12,7 +12,9 @@ def header(msg: Message, name: str) -> str:
 class Caller:
     """One caller with one call."""
 
-    def __init__(self, world: World, name: str = "c1", number: str = "4001", body: str = SDP) -> None:
+    def __init__(
+        self, world: World, name: str = "c1", number: str = "4001", body: str = SDP
+    ) -> None:
         self.world = world
         self.name = name
         self.number = number
@@ -64,8 +66,13 @@ class Caller:
 
     def request(self, method: str, body: str = "", extra: str = "") -> None:
         self.cseq += 1
-        self._send(method, cseq=self.cseq, branch=f"z9hG4bK{self.name}{method}{self.cseq}",
-                   body=body, extra=extra)
+        self._send(
+            method,
+            cseq=self.cseq,
+            branch=f"z9hG4bK{self.name}{method}{self.cseq}",
+            body=body,
+            extra=extra,
+        )
 
     def bye(self) -> None:
         self.request("BYE")

@@ -125,7 +125,13 @@ def test_after_the_ringing_the_caller_is_answered() -> None:
 
 @pytest.mark.parametrize(
     ("status", "reason"),
-    [(486, "busy"), (603, "declined"), (480, "declined"), (404, "unreachable"), (503, "unreachable")],
+    [
+        (486, "busy"),
+        (603, "declined"),
+        (480, "declined"),
+        (404, "unreachable"),
+        (503, "unreachable"),
+    ],
 )
 def test_an_agent_who_does_not_take_it_is_not_ready_and_the_caller_waits(
     status: int, reason: str
@@ -282,7 +288,9 @@ def test_a_phone_that_vanished_is_found_within_90_seconds() -> None:
     talking(world, phone)
     phone.dead = True
     world.run(25_000)
-    probe = next(msg for msg in world.requests("OPTIONS") if msg.call_id == phone.invites[0].call_id)
+    probe = next(
+        msg for msg in world.requests("OPTIONS") if msg.call_id == phone.invites[0].call_id
+    )
     world.post(inputs.TimedOut(probe.branch, "OPTIONS"))  # timer F, 32 s later
     assert world.facts("ended")[0]["cause"] == "gone"
     assert any(address == ("127.0.0.9", 5070) for msg, address in world.sent if msg.method == "BYE")
@@ -336,7 +344,9 @@ def test_digits_by_info_and_by_rtp_are_kept_once() -> None:
     world.post(inputs.Digit(session, 7, "caller", "5"))
     world.post(inputs.Digit(session, 7, "caller", "5"))
     caller.request(
-        "INFO", body="Signal=7\r\nDuration=100\r\n", extra="Content-Type: application/dtmf-relay\r\n"
+        "INFO",
+        body="Signal=7\r\nDuration=100\r\n",
+        extra="Content-Type: application/dtmf-relay\r\n",
     )
     caller.bye()
     assert world.facts("ended")[0]["digits"].startswith("5")

@@ -70,9 +70,7 @@ def played(*, die_at: int, abandon: bool) -> tuple[World, Phone, Caller]:
     return world, phone, caller
 
 
-STEPS = {
-    abandon: played(die_at=-1, abandon=abandon)[0].steps for abandon in (False, True)
-}
+STEPS = {abandon: played(die_at=-1, abandon=abandon)[0].steps for abandon in (False, True)}
 
 
 @pytest.mark.parametrize("abandon", [False, True])

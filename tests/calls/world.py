@@ -24,9 +24,7 @@ SIP = ("127.0.0.1", 5060)
 CALLER = ("127.0.0.9", 5070)
 
 
-def centre(
-    agents: int = 1, *, wrap_up_ms: int = 5_000, pause_ms: int = 0, **number: Any
-) -> Centre:
+def centre(agents: int = 1, *, wrap_up_ms: int = 5_000, pause_ms: int = 0, **number: Any) -> Centre:
     return Centre(
         numbers={"4001": Number(queue="support", **number)},
         queues={"support": Queue(wrap_up_ms=wrap_up_ms, no_answer_pause_ms=pause_ms)},
@@ -68,7 +66,7 @@ class World:
         return Calls("main", SIP, self.centre)
 
     def post(self, event: Any) -> None:
-        """One step and its effects, in order; events that the effects cause are steps of their own."""
+        """One step and its effects, in order."""
         self.steps += 1
         tx = Step(
             self.records,
@@ -81,7 +79,7 @@ class World:
         )
         try:
             self.machine.step(tx, event)
-        except Exception as error:
+        except ValueError as error:
             self.records = {
                 key: self.machine.decode(key, data) for key, data in self.committed.items()
             }
@@ -91,9 +89,7 @@ class World:
                 now_ms=self.now_ms, wall_ms=0, random=b"x" * 32,
             )  # fmt: skip
             self.machine.poisoned(tx, event, error)
-        before = {
-            key: data for key, data in self.committed.items() if key not in tx._changed
-        }
+        before = {key: data for key, data in self.committed.items() if key not in tx._changed}
         for key in tx._changed:
             if key in self.records:
                 before[key] = self.machine.encode(key, self.records[key])
@@ -175,9 +171,7 @@ class World:
         for leg in session.legs:
             for source in leg.hears:
                 if getattr(source, "loop", True) is False:
-                    self.later(
-                        1_500, inputs.PlayEnded(session.id, session.seen + 1, source.play)
-                    )
+                    self.later(1_500, inputs.PlayEnded(session.id, session.seen + 1, source.play))
 
     def run(self, ms: int) -> None:
         """Let `ms` pass: timers of records and answers that are under way."""

@@ -85,7 +85,9 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, folder: Path, names: Sequence[str], shards: dict[str, Sequence[str]]) -> None:
+    def __init__(
+        self, folder: Path, names: Sequence[str], shards: dict[str, Sequence[str]]
+    ) -> None:
         self.peers = {
             name: f"127.0.0.1:{port}" for name, port in zip(names, free_ports(len(names)))
         }

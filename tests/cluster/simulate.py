@@ -160,7 +160,13 @@ class Simulation:
     """One seed's run."""
 
     def __init__(
-        self, seed: int, *, nodes: int = 3, ops: int = 40, end_ms: int = 12_000, same_name: bool = False
+        self,
+        seed: int,
+        *,
+        nodes: int = 3,
+        ops: int = 40,
+        end_ms: int = 12_000,
+        same_name: bool = False,
     ) -> None:
         self.random = random.Random(seed)
         self.now_ms = 0
@@ -299,7 +305,9 @@ class Simulation:
         op, key = effect.op, effect.key
         if not effect.again:
             if self.values.setdefault((key, effect.value), op) != op:
-                raise Violation(f"value {effect.value} of {key} was acknowledged for two operations")
+                raise Violation(
+                    f"value {effect.value} of {key} was acknowledged for two operations"
+                )
             if self.done.setdefault(op, effect.value) != effect.value:
                 raise Violation(f"{op} was done twice")
         self.acked[op] = key
@@ -327,8 +335,19 @@ class Simulation:
     def fault(self) -> None:
         draw = self.random
         kind = draw.choice(
-            ["crash", "crash", "double", "pause", "cut", "cut one way", "store", "heal", "hand over",
-             "leave", "all"]
+            [
+                "crash",
+                "crash",
+                "double",
+                "pause",
+                "cut",
+                "cut one way",
+                "store",
+                "heal",
+                "hand over",
+                "leave",
+                "all",
+            ]
         )
         node = draw.choice(self.names)
         active = [p.node for p in self.alive.values() if isinstance(p.shard.core.role, Active)]

@@ -21,7 +21,7 @@ def own_address() -> str:
     return f"127.{_DRAW.randint(16, 254)}.{_DRAW.randint(1, 254)}.{_DRAW.randint(2, 250)}"
 
 
-def until(what: str, fact: Callable[[], Any], timeout_s: float = 15.0, every_s: float = 0.05) -> Any:
+def until(what: str, fact: Callable[[], Any], timeout_s: float = 15.0) -> Any:
     """Wait for a fact, with a deadline; what it gives when it is true."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -30,7 +30,7 @@ def until(what: str, fact: Callable[[], Any], timeout_s: float = 15.0, every_s: 
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout_s} s: {what}")
-        time.sleep(every_s)
+        time.sleep(0.05)
 
 
 class Cluster:

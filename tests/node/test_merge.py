@@ -115,6 +115,7 @@ def test_a_cluster_is_ready_when_every_shard_serves_with_all_its_copies_and_medi
     ready = [answer("n1", main), answer("n2", standby), answer("n3", standby)]
 
     assert lacks(*ready) == ""
+    assert lacks(*ready[:2], None) == "node n3 does not answer"
     assert lacks(None, None, None) == "no node answers"
     assert lacks(answer("n1")) == "no shard is known yet"
     assert lacks(answer("n1", main | {"serving": False})) == "shard main has no serving node"

@@ -1,5 +1,7 @@
 """Tones are told apart, also after G.711 and among one another."""
 
+from itertools import pairwise
+
 import pytest
 
 from rtp import g711, tone
@@ -20,7 +22,7 @@ def test_repeated_frames_are_one_tone_without_a_click() -> None:
 
     samples = g711.decode(b"".join(frames * 2), g711.PCMU)
 
-    steps = [abs(b - a) for a, b in zip(samples, samples[1:], strict=False)]
+    steps = [abs(b - a) for a, b in pairwise(samples)]
     assert max(steps) < 8_191 * 2 * 3.1416 * 1010 / 8000 * 1.2
 
 

@@ -38,7 +38,9 @@ def with_via(via: str) -> Message:
 
 
 def test_an_answer_repeats_what_the_request_said_and_adds_a_tag() -> None:
-    msg = with_headers(ask("INVITE"), "Record-Route: <sip:127.0.0.8;lr>", "Record-Route: <sip:p2;lr>")
+    msg = with_headers(
+        ask("INVITE"), "Record-Route: <sip:127.0.0.8;lr>", "Record-Route: <sip:p2;lr>"
+    )
     datagram = respond(
         origin(msg, HERE),
         200,
@@ -97,7 +99,8 @@ def test_only_a_100_and_a_refusal_leave_the_record_route_out() -> None:
             ("127.0.0.2", 40000),
         ),
         (
-            "SIP/2.0/UDP phone.example;branch=z9hG4bK1;received=6.6.6.6;rport=1, SIP/2.0/UDP b;branch=2",
+            "SIP/2.0/UDP phone.example;branch=z9hG4bK1;received=6.6.6.6;rport=1"
+            ", SIP/2.0/UDP b;branch=2",
             "SIP/2.0/UDP phone.example;branch=z9hG4bK1;rport=40000;received=127.0.0.2"
             ", SIP/2.0/UDP b;branch=2",
             ("127.0.0.2", 40000),
@@ -126,9 +129,7 @@ def test_an_origin_and_a_dialog_survive_the_log_and_answer_the_same() -> None:
     call = incoming(msg, HERE, "t")
     copy = msgspec.msgpack.decode(msgspec.msgpack.encode(call), type=Dialog)
     assert copy == call
-    made = [
-        request(d, "BYE", cseq=2, branch="z9hG4bKx", sent_by="127.0.0.3") for d in (call, copy)
-    ]
+    made = [request(d, "BYE", cseq=2, branch="z9hG4bKx", sent_by="127.0.0.3") for d in (call, copy)]
     assert made[0] == made[1]
 
 
@@ -206,7 +207,9 @@ def test_a_call_made_takes_tag_target_and_routes_from_the_answer() -> None:
 
 def test_an_answer_from_a_name_keeps_the_next_hop() -> None:
     call = dialog()
-    answered(call, parse(respond(asked(ask("INVITE")), 200, to_tag="t", contact="sip:b@pc.example")))
+    answered(
+        call, parse(respond(asked(ask("INVITE")), 200, to_tag="t", contact="sip:b@pc.example"))
+    )
 
     assert (call.target, call.next_hop) == ("sip:b@pc.example", THERE)
 

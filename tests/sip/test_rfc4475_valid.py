@@ -1,4 +1,6 @@
-"""RFC 4475 §3.1.1 and §3.4: unusual and well-formed messages, one test each, named after the RFC's file."""
+"""RFC 4475 §3.1.1 and §3.4: unusual and well-formed messages, one test each, named after the RFC's
+file.
+"""
 
 from sip.uri import display_name_of, parse_uri, uri_of, user_of
 from tests.sip.torture import SDP, refused, taken
@@ -177,7 +179,19 @@ l: 0
 def test_longreq_long_values_and_many_vias_are_no_fault() -> None:
     long_user = "amazinglylongcallername" * 5
     long_branch = "very" + "long" * 50 + "branchvalue"
-    spellings = ("Via", "v", "V", "Via", "ViA", "VIa", "VIA", "via", "viA", "vIa", "vIA")
+    spellings: tuple[str, ...] = (
+        "Via",
+        "v",
+        "V",
+        "Via",
+        "ViA",
+        "VIa",
+        "VIA",
+        "via",
+        "viA",
+        "vIa",
+        "vIA",
+    )
     spellings += ("V ", "v ", "V  ", "v  ", "Via ", "Via  ") + ("Via",) * 16
     vias = [f"{name}: SIP/2.0/TCP sip{33 - i}.example.com" for i, name in enumerate(spellings)]
     msg = taken(
