@@ -60,7 +60,7 @@ BEAT_TIMEOUT_MS = 250
 """No beat for this long: suspect the active (beats every 50 ms)."""
 RANK_MS = 30
 """In-sync members try one after the other, this far apart."""
-CREATE_MS = 250
+CREATE_MS = 1_500
 """Nodes that may create or restart a shard try this far apart, the preferred one first."""
 ORPHAN_MS = 500
 """A shard without an active for this long may be lost: ask whether its processes are gone."""

@@ -16,6 +16,9 @@ from loadtest.view import NEVER, AgentCall, AgentPhone, CallerCall, Talk, View, 
 FAULT_MS = 5_000
 """Gaps are compared for people whose call lasts so long after the mark (see facts.Window)."""
 
+SAME_MS = 1_000
+"""Marks of one name that lie so near are one."""
+
 LISTED = {
     "idle": ("ready", "idle", "available", "not_ready", "wrap_up", "paused", "logged_out"),
     "ringing": ("ringing", "offered"),
@@ -138,7 +141,7 @@ def judge(log: Sequence[AnyFact], *, ended: bool = True) -> Verdict:
         missing=sum(audio.missing for audio in audios),
         duplicates=sum(audio.duplicates for audio in audios),
         gap_ms=max((audio.gap_ms for audio in audios), default=0),
-        gaps=[_gaps(mark, callers, talked) for mark in view.marks],
+        gaps=[_gaps(mark, callers, talked) for mark in _moments(view.marks)],
         phones=[_phone_state(view, phone) for phone in view.agents.values()],
         odd=[f"{odd.who}: {odd.what}" for odd in view.odd],
         own_late_ms=view.late_ms,
@@ -151,6 +154,15 @@ def _answered(view: View, connected: Collection[str]) -> int:
     if any(c.has_audio for c in callers) and any(o.has_audio for o in offers):
         return len(connected)
     return sum(call.answered_ms != NEVER for call in (offers if view.agents else callers))
+
+
+def _moments(marks: Sequence[Mark]) -> list[Mark]:
+    """The marks, one for each moment: simulations that run together mark it one by one."""
+    moments: list[Mark] = []
+    for mark in sorted(marks, key=lambda each: each.ms):
+        if not any(mark.name == m.name and mark.ms - m.ms <= SAME_MS for m in moments):
+            moments.append(mark)
+    return moments
 
 
 def _gaps(mark: Mark, callers: Sequence[CallerCall], talked: Sequence[Talk]) -> Gaps:
@@ -190,7 +202,8 @@ def _lasted(call: CallerCall | AgentCall, until: int) -> bool:
 
 def _windows(call: CallerCall | AgentCall, mark: Mark) -> list[Window]:
     audio = call.ears.audio
-    return [w for w in audio.windows if w.at_ms == mark.ms] if audio else []
+    windows = audio.windows if audio else []
+    return [w for w in windows if w.mark == mark.name and abs(w.at_ms - mark.ms) <= SAME_MS]
 
 
 def _phone_state(view: View, phone: AgentPhone) -> PhoneState:

@@ -41,6 +41,7 @@ CALLS_A_SECOND = 10
 READY_MS = 30_000
 MIX_MS = 60_000
 """How long it may take until all talk, ring and wait as they should."""
+TAKEOVER_MS = 15_000
 AFTER_MS = 6_000
 """From the fault to the end of the talks: gaps are measured over 5 s."""
 AGREE_MS = 5_000
@@ -245,10 +246,9 @@ class Demo:
         await self.mixed()
         if self.options.fault != "none":
             await self.fault(found)
-        is_served = await self.agents_agree(found, await self.states(), "after the fault")
-        await asyncio.sleep(AFTER_MS / 1_000)
-        if is_served:
-            self.view.say("the talks may end; whoever waits is served")
+            await self.agents_agree(found, await self.states(), "after the fault")
+            await asyncio.sleep(AFTER_MS / 1_000)
+        self.view.say("the talks may end now, and whoever waits be served")
         for phones in self.phones:
             await phones.ask(release=True)
         await self.served()
@@ -298,15 +298,15 @@ class Demo:
         for phones in self.phones:
             await phones.ask(mark="fault")
         os.kill(node["pid"], number)
-        hit_ms = time.monotonic()
+        hit_s = time.monotonic()
         self.node = node["name"]
         self.view.say(f"{number.name} to {self.node}, active for {shard['name']}", "bold red")
-        end = hit_ms + READY_MS / 1_000
+        end = hit_s + TAKEOVER_MS / 1_000
         while time.monotonic() < end:
             self.view.status = await found.status(timeout_ms=150)
-            (now,) = (one for one in self.shards() if one["name"] == shard["name"])
+            now = next((one for one in self.shards() if one["name"] == shard["name"]), shard)
             if now["epoch"] > shard["epoch"] and now["serving"]:
-                self.takeover_ms = round((time.monotonic() - hit_ms) * 1_000)
+                self.takeover_ms = round((time.monotonic() - hit_s) * 1_000)
                 who = f"{now['active']} serves {now['name']}, epoch {now['epoch']}"
                 self.view.say(f"{who}, seen {self.takeover_ms} ms after", "bold green")
                 return
@@ -326,7 +326,7 @@ class Demo:
         """The agents' phones at the end."""
         return self.judged().phones
 
-    async def agents_agree(self, found: Cluster, phones: Sequence[PhoneState], when: str) -> bool:
+    async def agents_agree(self, found: Cluster, phones: Sequence[PhoneState], when: str) -> None:
         """Is every agent in the state his phone is in? What differs becomes a problem."""
         end = time.monotonic() + AGREE_MS / 1_000
         while True:
@@ -335,11 +335,11 @@ class Demo:
                 listed = await found.rows("agents")
             wrong = differing(phones, listed)
             if not wrong:
-                return True
+                return
             if time.monotonic() > end:
                 more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
                 self.problems.append(f"{when}, agent {wrong[0]}{more}")
-                return False
+                return
             await asyncio.sleep(POLL_S)
 
     async def served(self) -> None:
@@ -395,14 +395,23 @@ def run(options: Options, view: View) -> Outcome:
     Raises DemoFailed.
     """
     folder = Path(tempfile.mkdtemp(prefix="keepline-"))
-    keeps = True
     try:
         with view:
-            outcome = asyncio.run(Demo(options, folder, view).run())
-        keeps = not outcome.is_ok and options.nodes > 1
-    except (PhonesFailed, NoCluster) as error:
+            outcome = asyncio.run(until_told(Demo(options, folder, view)))
+    except (DemoFailed, PhonesFailed, NoCluster) as error:
         raise DemoFailed(f"{error}  (logs: {folder})") from None
-    finally:
-        if not keeps:
-            shutil.rmtree(folder, ignore_errors=True)
-    return dataclasses.replace(outcome, logs=str(folder)) if keeps else outcome
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        shutil.rmtree(folder, ignore_errors=True)
+        raise KeyboardInterrupt from None
+    if not outcome.is_ok and options.nodes > 1:
+        return dataclasses.replace(outcome, logs=str(folder))
+    shutil.rmtree(folder, ignore_errors=True)
+    return outcome
+
+
+async def until_told(demo: Demo) -> Outcome:
+    """Run the demo; SIGTERM ends it as Ctrl-C does, with everything it started."""
+    task = asyncio.current_task()
+    assert task
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await demo.run()

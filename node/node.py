@@ -19,14 +19,16 @@ from calls import inputs, view
 from calls.agents import STATES
 from calls.centre import Centre
 from calls.machine import Calls
+from cluster.io.clock import wall_ms
 from cluster.io.host import Host, ShardSpec
+from cluster.io.process import this_process
 from cluster.io.sqlite import SqliteStore
-from cluster.store import StoreAway
+from cluster.store import Process, StoreAway
+from failover.io.bind import BindDriver
 from media_servers.io.client import Client
 from media_servers.verbs import Event
 from node import events_db
 from node.api import NotHere, Refused, serve_api
-from node.bind_tmp import BindDriver
 from node.config import load_centre
 from node.directory import Directory
 from node.events_db import EventsDb
@@ -95,7 +97,13 @@ class Node:
             fence=self._fence,
             services=lambda server: serve_api(server, self),
         )
-        self.address = BindDriver(self.host)
+        self.mover = BindDriver(
+            me=this_process(options.name, self.host.incarnation, options.listen, wall_ms()),
+            peers=self.host,
+            bind=lambda name: self.shards[name].bind(),
+            address=lambda name: centre.shards[name].sip,
+            note=lambda what, **fields: log.warning(what, **fields),
+        )
 
     def _spec(self, name: str, nodes: Sequence[str]) -> ShardSpec:
         shard = self.shards[name]
@@ -107,7 +115,7 @@ class Node:
             machine=lambda: Calls(name, shard.sip, self.centre),
             perform=shard.perform,
             preferred=nodes,
-            move_address=lambda which, old: self.address.move(which, old, shard.bind),
+            move_address=lambda which, old: self.mover.move(which, old),
             on_serving=serving,
             on_deposed=lambda which: shard.release(),
         )
@@ -142,8 +150,8 @@ class Node:
         if self.broken is not None and not self.broken.done():
             self.broken.set_result(error)
 
-    async def _fence(self, process: Any) -> bool:
-        return await self.address.fence(process)
+    async def _fence(self, process: Process) -> bool:
+        return await self.mover.fence(process)
 
     # Events.
 

@@ -267,13 +267,17 @@ class Host:
 
     async def processes(self) -> dict[str, Process]:
         """The newest process of every node, out of the store; the last list if it is away."""
-        await self._read_processes()
         newest: dict[str, Process] = {}
-        for process in self._processes.values():
+        for process in await self.all_processes():
             known = newest.get(process.node)
             if known is None or process.started_ms >= known.started_ms:
                 newest[process.node] = process
         return newest
+
+    async def all_processes(self) -> list[Process]:
+        """All that are written down, also such as are gone; the last list if the store is away."""
+        await self._read_processes()
+        return list(self._processes.values())
 
     async def process_of(self, member: str) -> Process | None:
         """The process that wrote itself down as this member's."""

@@ -128,7 +128,8 @@ class Phone:
         kind = "Content-Type: application/sdp\r\n" if body else ""
         to = msg.get("to") if msg.to_tag else f"{msg.get('to')};tag=p{self.agent}"
         text = (
-            f"SIP/2.0 {status} X\r\nVia: {msg.get('via')}\r\nFrom: {msg.get('from')}\r\nTo: {to}\r\n"
+            f"SIP/2.0 {status} X\r\nVia: {msg.get('via')}\r\n"
+            f"From: {msg.get('from')}\r\nTo: {to}\r\n"
             f"Call-ID: {msg.call_id}\r\nCSeq: {msg.cseq} {msg.method}\r\n"
             f"Contact: <sip:{self.agent}@{self.address[0]}:{self.address[1]}>\r\n{kind}"
             f"Content-Length: {len(body)}\r\n\r\n{body}"
@@ -146,9 +147,11 @@ class Phone:
         kind = "Content-Type: application/sdp\r\n" if body else ""
         text = (
             f"{method} {invite.get('contact').strip('<>')} SIP/2.0\r\n"
-            f"Via: SIP/2.0/UDP 127.0.0.2:{self.address[1]};branch=z9hG4bKp{self.cseq}{invite.branch[-6:]}\r\n"
+            f"Via: SIP/2.0/UDP 127.0.0.2:{self.address[1]}"
+            f";branch=z9hG4bKp{self.cseq}{invite.branch[-6:]}\r\n"
             f"Max-Forwards: 70\r\nFrom: {invite.get('to')};tag=p{self.agent}\r\n"
-            f"To: {invite.get('from')}\r\nCall-ID: {invite.call_id}\r\nCSeq: {self.cseq} {method}\r\n"
+            f"To: {invite.get('from')}\r\nCall-ID: {invite.call_id}\r\n"
+            f"CSeq: {self.cseq} {method}\r\n"
             f"Contact: <sip:{self.agent}@{self.address[0]}:{self.address[1]}>\r\n{kind}"
             f"Content-Length: {len(body)}\r\n\r\n{body}"
         )

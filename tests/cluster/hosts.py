@@ -89,7 +89,8 @@ class Cluster:
         self, folder: Path, names: Sequence[str], shards: dict[str, Sequence[str]]
     ) -> None:
         self.peers = {
-            name: f"127.0.0.1:{port}" for name, port in zip(names, free_ports(len(names)))
+            name: f"127.0.0.1:{port}"
+            for name, port in zip(names, free_ports(len(names)), strict=True)
         }
         self.folder = folder
         self.shards = shards

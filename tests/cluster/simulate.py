@@ -1,5 +1,5 @@
-"""Deterministic simulation of whole shards: one seed is one schedule of delays, losses, cuts, crashes,
-pauses, store outages, hand-overs and clean leaves on a fake clock. A seed repeats it exactly.
+"""Deterministic simulation of whole shards: one seed is one schedule of delays, losses, cuts,
+crashes, pauses, store outages, hand-overs and clean leaves on a fake clock. A seed repeats it.
 
 Checked at each acknowledged operation and at each takeover; see `Violation`.
 """

@@ -112,20 +112,11 @@ def _keep_the_tail(copy: Any, message: Append) -> Any:
 _honest_append = Copy.on_append
 
 
-def _serve_at_once(shard: Any, opening: Any) -> None:
-    """A new active serves before its barrier is committed."""
-    if opening.barrier is not None:
-        opening.barrier = 0
-    _honest_serve(shard, opening)
-
-
-_honest_serve = Shard._try_serve
-
-
 def _hold_nothing(shard: Any) -> Held:
     """Effects leave before their batch is committed."""
-    shard._held.append(Held(shard.core.log.commit))
-    return shard._held[-1]
+    held = Held(shard.core.log.commit)
+    shard._held.append(held)
+    return held
 
 
 def _snapshot_in_flight(replicas: Any, peer: Any, now_ms: int) -> None:
@@ -155,7 +146,6 @@ PLANTED: dict[str, tuple[type, str, Callable[..., Any]]] = {
     "grow in one step": (Core, "_acknowledged", _grow_in_one_step),
     "cut the tail at once": (Copy, "position", _cut_at_once),
     "keep a tail that the active lacks": (Copy, "on_append", _keep_the_tail),
-    "serve before the barrier": (Shard, "_try_serve", _serve_at_once),
     "effects before commit": (Shard, "_holder", _hold_nothing),
     "whole before the snapshot is": (Replicas, "_begin", _snapshot_in_flight),
     "acknowledge over a gap": (Copy, "on_append", _acknowledge_a_gap),

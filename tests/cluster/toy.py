@@ -22,6 +22,13 @@ class Add(msgspec.Struct, frozen=True):
     amount: int = 1
 
 
+class Fill(msgspec.Struct, frozen=True):
+    """Puts `count` records of about `size` bytes."""
+
+    count: int
+    size: int
+
+
 class Arm(msgspec.Struct, frozen=True):
     key: str
     after_ms: int
@@ -76,7 +83,7 @@ class Toy:
     def decode(self, key: str, data: bytes) -> Any:
         return msgspec.msgpack.decode(data, type=Counter)
 
-    def deadline(self, key: str, record: Any) -> int | None:
+    def deadline(self, key: str, record: Counter) -> int | None:
         return record.due_ms
 
     def open(self, records: Mapping[str, Any]) -> None:
@@ -98,6 +105,9 @@ class Toy:
                 counter.pending = op
                 self.total += amount
                 tx.emit(Done(key, op, counter.value, tx.id))
+            case Fill(count, size):
+                for n in range(count):
+                    tx.put(f"call/{n:06}", Counter(n, ["x" * 20] * (size // 21), pending=f"p{n}"))
             case Confirm(key, op):
                 if tx.get(key) is not None and tx.get(key).pending == op:
                     tx.edit(key).pending = ""

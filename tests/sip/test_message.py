@@ -5,6 +5,7 @@ any bytes.
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from hypothesis import example, given, settings
@@ -21,6 +22,16 @@ from sip.message import (
     parse,
     refusal_headers,
     unsupported,
+)
+from sip.uri import (
+    BadUri,
+    display_name_of,
+    is_address,
+    parse_uri,
+    split_host,
+    tag_of,
+    uri_of,
+    user_of,
 )
 from tests.sip.clockwork import HERE, Clockwork, ask
 
@@ -376,9 +387,15 @@ def test_a_hostile_value_costs_no_more_than_its_length(piece: str) -> None:
     needs.
     """
     value = piece * (60_000 // len(piece))
+    node = Clockwork()
+    start = time.perf_counter()
     for name in ("To", "Via", "Contact", "Route", "Call_ID", "Require", "CSeq"):
-        start = time.perf_counter()
-        node = Clockwork()
         node.receive(text(**{name: value}), HERE)
-        assert time.perf_counter() - start < 2
-        assert node.faults == []
+    for hostile in (value, f",{value}", f"{value},", f"<sip:a@b>{value}", f"sip:{value}"):
+        for read in (split_commas, uri_of, tag_of, user_of, display_name_of, is_address):
+            read(hostile)
+        for read in (parse_uri, split_host):
+            with suppress(BadUri):
+                read(hostile)
+    assert time.perf_counter() - start < 5
+    assert node.faults == []

@@ -1,0 +1,144 @@
+"""In which order a shard's address moves to its new active on one host (the `bind` driver).
+
+The compare-and-set is won before any of this begins: nobody else may lead the shard's epoch. The
+old active is asked to let go; if it does not answer, its process is ended; then the address is
+bound. An address that is still in use is searched for: an older active may have been left behind by
+a takeover that was itself cut short.
+"""
+
+from dataclasses import dataclass
+
+from cluster.store import Process
+
+RELEASE_MS = 50
+"""The old active has so long to let go of the address."""
+BIND_TRIES = 40
+BIND_AGAIN_MS = 10
+SEARCH_AFTER = 3
+"""So many tries before the holder is looked for."""
+SEARCHES = 3
+"""How often the holder of an address in use is looked for, in one move."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Ask the process to let go, for RELEASE_MS. Then: Released, Gone or Silent."""
+
+    process: Process
+    searches: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """End the process, after its start time and incarnation were compared. Then: Gone, NotEnded."""
+
+    process: Process
+    searches: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Bind. Then: Bound or InUse."""
+
+    tries: int = 0
+    searches: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Searching:
+    """Find which process of ours holds the address. Then: Held or NotHeld."""
+
+    searches: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The address is ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The address is in use by something that is not ours, or that we may not end."""
+
+    reason: str
+
+
+State = Asking | Ending | Binding | Searching | Moved | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """It has let go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """It did not answer in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Its process runs no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotEnded:
+    """It runs elsewhere, or the operating system does not let us end it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """It worked."""
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """Somebody holds the address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """By this process of ours."""
+
+    process: Process
+
+
+@dataclass(frozen=True, slots=True)
+class NotHeld:
+    """By none of ours."""
+
+
+Outcome = Released | Silent | Gone | NotEnded | Bound | InUse | Held | NotHeld
+
+
+def begin(old: Process | None, *, me: Process) -> State:
+    """`old`: the process of the old active, None if there was none or it is unknown."""
+    if old is None or (old.node, old.incarnation) == (me.node, me.incarnation):
+        return Binding()
+    return Asking(old)
+
+
+def step(state: State, outcome: Outcome) -> State:
+    """What comes next. Ends in Moved or Failed after a bounded number of steps."""
+    match state, outcome:
+        case Asking(_, searches), Released() | Gone():
+            return Binding(0, searches)
+        case Asking(process, searches), Silent():
+            return Ending(process, searches)
+        case Ending(_, searches), Gone() | NotEnded():
+            return Binding(0, searches)
+        case Binding(), Bound():
+            return Moved()
+        case Binding(tries, searches), InUse():
+            if tries + 1 < BIND_TRIES:
+                # A process that ended has freed its sockets by then; one that lives has not.
+                if tries + 1 == SEARCH_AFTER and searches < SEARCHES:
+                    return Searching(searches + 1)
+                return Binding(tries + 1, searches)
+            return Failed("address in use")
+        case Searching(searches), Held(process):
+            return Asking(process, searches)
+        case Searching(searches), NotHeld():
+            return Binding(SEARCH_AFTER, searches)
+        case _:
+            raise AssertionError((state, outcome))

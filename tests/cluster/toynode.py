@@ -1,0 +1,129 @@
+"""One real process with toy shards: `python -m tests.cluster.toynode CONFIG.json`.
+
+A shard's address is a UDP socket, moved by the `bind` driver. A datagram is JSON
+`{"key", "op"}`; the answer leaves once the operation is committed. Every fact is a line of JSON on
+stdout, with the monotonic time in ms.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cluster.io.host import Host, ShardSpec
+from cluster.io.process import this_process
+from cluster.io.sqlite import SqliteStore
+from failover.io.bind import BindDriver
+from tests.cluster.toy import Add, Done, Fill, Toy
+
+
+def say(what: str, **fields: object) -> None:
+    at = time.monotonic() * 1000
+    print(json.dumps({"what": what, "at": at, **fields}, default=str), flush=True)
+
+
+class ToyNode:
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+        name = self.name = config["name"]
+        folder = Path(config["folder"])
+        self.sockets: dict[str, socket.socket] = {}
+        self.askers: dict[str, tuple[str, Any]] = {}
+        self.store = SqliteStore(folder / "store.db")
+        self.over = asyncio.Event()
+        self.host = Host(
+            node=name,
+            peers=config["peers"],
+            store=self.store,
+            shards={
+                shard: ShardSpec(
+                    machine=Toy,
+                    perform=self.perform,
+                    preferred=preferred,
+                    move_address=lambda shard, old: self.driver.move(shard, old),
+                    on_serving=self.serving,
+                    on_deposed=self.deposed,
+                )
+                for shard, preferred in config["shards"].items()
+            },
+            data_dir=folder,
+            note=say,
+            broken=self.broken,
+            fence=lambda process: self.driver.fence(process),
+        )
+        self.driver = BindDriver(
+            me=this_process(name, self.host.incarnation, "", 0),
+            peers=self.host,
+            bind=self.bind,
+            address=lambda shard: ("127.0.0.1", config["ports"][shard]),
+            note=say,
+        )
+
+    def broken(self, error: BaseException) -> None:
+        say("broken", error=repr(error))
+        os._exit(3)
+
+    def bind(self, shard: str) -> None:
+        self.deposed(shard)
+        port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        port.setblocking(False)
+        try:
+            port.bind(("127.0.0.1", self.config["ports"][shard]))
+        except OSError:
+            port.close()
+            raise
+        self.sockets[shard] = port
+        say("bound", shard=shard)
+
+    def serving(self, shard: str, lost: bool) -> None:
+        state = self.host.states()[shard]
+        say("serving", shard=shard, epoch=state.epoch, lost=lost, records=state.records)
+        self.host.loop.add_reader(self.sockets[shard], self.read, shard)
+
+    def deposed(self, shard: str) -> None:
+        port = self.sockets.pop(shard, None)
+        if port is not None:
+            asyncio.get_running_loop().remove_reader(port)
+            port.close()
+
+    def read(self, shard: str) -> None:
+        for _ in range(64):
+            try:
+                data, source = self.sockets[shard].recvfrom(65536)
+            except (BlockingIOError, KeyError):
+                return
+            asked = json.loads(data)
+            if "fill" in asked:
+                self.host.post(shard, Fill(asked["fill"], asked["size"]))
+            self.askers[asked["op"]] = (shard, source)
+            self.host.post(shard, Add(asked["key"], asked["op"]))
+
+    def perform(self, effect: Any) -> None:
+        if isinstance(effect, Done):
+            shard, source = self.askers.pop(effect.op, ("", None))
+            port = self.sockets.get(shard)
+            if port is not None:
+                port.sendto(msgspec.json.encode(effect), source)
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.over.set)
+        await self.store.open()
+        await self.host.start()
+        say("up", pid=os.getpid())
+        await self.over.wait()
+        await self.host.stop()
+        self.store.close()
+        say("stopped", states={n: s.role for n, s in self.host.states().items()})
+
+
+if __name__ == "__main__":
+    asyncio.run(ToyNode(json.loads(Path(sys.argv[1]).read_text())).run())
