@@ -223,7 +223,7 @@ class Core:
 
     def _take(self, rev: int, stands: ShardKey | None, key: ShardKey, start: Start) -> None:
         """Ask the store for the next epoch."""
-        candidate = Candidate(key.epoch + 1)
+        candidate = Candidate(key.epoch + 1, node_of(key.active))
         self.role = candidate
         self.epoch = candidate.epoch
         others = () if start.fresh else key.in_sync
@@ -431,6 +431,22 @@ class Core:
 
         if node in role.replicas.peers:
             self._outside.probe(node, answered)
+
+    def suspects(self) -> list[str]:
+        """Nodes that should have been heard of and were not: a hint, never a proof."""
+        now_ms = self._outside.now_ms()
+        match self.role:
+            case Active(key=key, replicas=replicas):
+                peers = [replicas.peers.get(node_of(member)) for member in key.in_sync]
+                return [
+                    peer.node for peer in peers if peer and now_ms - peer.seen_ms > BEAT_TIMEOUT_MS
+                ]
+            case Follower(heard_ms=heard_ms, leader=leader):
+                return [leader] if leader and now_ms - heard_ms > BEAT_TIMEOUT_MS else []
+            case Candidate(old_node=old_node):
+                return [old_node] if old_node else []
+            case Stopped():
+                return []
 
     def release(self, epoch: int, leader: str) -> None:
         """The active of a later epoch asks for the shard's address: it leads, we do not."""

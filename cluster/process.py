@@ -23,6 +23,11 @@ def start_time(stat: str) -> int | None:
     return None if fields[0] in ("Z", "X", "x") else int(fields[19])
 
 
+def is_runnable(stat: str) -> bool:
+    """Running, or waiting for a processor (state R)."""
+    return stat.rpartition(")")[2].split()[0] == "R"
+
+
 def is_provably_gone(process: Process, *, host: str, boot_id: str, running: int | None) -> bool:
     """`running`: start time of what has its pid on this host now, or None. Elsewhere: no proof."""
     if process.host != host:

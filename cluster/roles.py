@@ -35,6 +35,8 @@ class Candidate:
     """Has asked the store for the next epoch; acknowledges nothing of an older one."""
 
     epoch: int
+    old_node: str
+    """Where the old active was; "" if there was none."""
 
 
 @dataclass(slots=True, eq=False)

@@ -12,6 +12,8 @@ from cluster.store import Process
 
 RELEASE_MS = 50
 """The old active has so long to let go of the address."""
+BUSY_MS = 150
+"""And so long more if the kernel says that it runs or waits for a processor: it is starved."""
 BIND_TRIES = 40
 BIND_AGAIN_MS = 10
 SEARCH_AFTER = 3
@@ -22,10 +24,11 @@ SEARCHES = 3
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Ask the process to let go, for RELEASE_MS. Then: Released, Gone or Silent."""
+    """Ask the process to let go, for `wait_ms`. Then: Released, Gone, Busy or Silent."""
 
     process: Process
     searches: int = 0
+    wait_ms: int = RELEASE_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,11 @@ class Silent:
 
 
 @dataclass(frozen=True, slots=True)
+class Busy:
+    """It did not answer in time, and the kernel says that it is running, not stopped."""
+
+
+@dataclass(frozen=True, slots=True)
 class Gone:
     """Its process runs no more."""
 
@@ -108,7 +116,7 @@ class NotHeld:
     """By none of ours."""
 
 
-Outcome = Released | Silent | Gone | NotEnded | Bound | InUse | Held | NotHeld
+Outcome = Released | Silent | Busy | Gone | NotEnded | Bound | InUse | Held | NotHeld
 
 
 def begin(old: Process | None, *, me: Process) -> State:
@@ -123,7 +131,9 @@ def step(state: State, outcome: Outcome) -> State:
     match state, outcome:
         case Asking(_, searches), Released() | Gone():
             return Binding(0, searches)
-        case Asking(process, searches), Silent():
+        case Asking(process, searches, wait_ms), Busy() if wait_ms == RELEASE_MS:
+            return Asking(process, searches, BUSY_MS)
+        case Asking(process, searches), Silent() | Busy():
             return Ending(process, searches)
         case Ending(_, searches), Gone() | NotEnded():
             return Binding(0, searches)

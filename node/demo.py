@@ -39,14 +39,14 @@ CALLS_A_SECOND = 10
 """For each shard."""
 
 READY_MS = 30_000
-MIX_MS = 60_000
-"""How long it may take until all talk, ring and wait as they should."""
+STILL_MS = 5_000
+"""When nothing changed for so long, no more people will talk, ring or wait than do."""
 TAKEOVER_MS = 15_000
 AFTER_MS = 6_000
 """From the fault to the end of the talks: gaps are measured over 5 s."""
 AGREE_MS = 5_000
 """How long the cluster may take to have its agents in the state their phones are in."""
-IDLE_MS = 12_000
+IDLE_MS = 10_000
 """Nothing happened on any phone for so long: nothing will."""
 STOP_MS = 25_000
 ENDING_MS = 45_000
@@ -277,10 +277,12 @@ class Demo:
         talking = sum(part.agents - part.ringing for part in self.parts)
         ringing = sum(part.ringing for part in self.parts)
         waiting = sum(part.waiting for part in self.parts)
-        end = time.monotonic() + MIX_MS / 1_000
         people: dict[str, int] = {}
-        while time.monotonic() < end:
-            people = await self.people()
+        changed = time.monotonic()
+        while time.monotonic() - changed < STILL_MS / 1_000:
+            last, people = people, await self.people()
+            if people != last:
+                changed = time.monotonic()
             if people["talking"] >= talking and people["waiting"] >= waiting + ringing:
                 self.view.say(f"{talking} talk, {ringing} phones ring, {waiting} wait")
                 return

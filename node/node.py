@@ -35,14 +35,11 @@ from node.events_db import EventsDb
 from node.messages import MessageRing
 from node.metrics import Metrics, Sample
 from node.options import NodeOptions
+from node.overload import Lag, is_overloaded
 from node.shard import CallShard
 
-OVERLOAD_LAG_MS = 100
-"""New calls are refused while the event loop is later than this."""
-OVERLOAD_COMMIT_MS = 200
-"""Or a batch has waited so long for its commit."""
-OVERLOAD_HOLD_MS = 1_000
-"""And for so long after, so that a node recovers before it is called again."""
+LAG_LOOK_MS = 20
+"""How often the event loop's lateness is looked at."""
 MEDIA_NAME = "embedded"
 
 log = structlog.get_logger()
@@ -61,8 +58,8 @@ class Node:
         self.metrics_port = 0
         self.draining = False
         self.broken: asyncio.Future[BaseException] | None = None
-        self._commit_max_ms = 0
-        self._overloaded_until = 0.0
+        self._lag = Lag()
+        self._lag_timer: asyncio.TimerHandle | None = None
         self._sampler: asyncio.TimerHandle | None = None
         self.media = Client(
             str(self.directory.media_socket),
@@ -131,6 +128,7 @@ class Node:
         await self.host.start()
         self.metrics_port = self.metrics.serve("127.0.0.1", self.options.metrics_port)
         self._sample()
+        self._watch_lag(asyncio.get_running_loop().time())
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
@@ -139,8 +137,9 @@ class Node:
         """In order: hand over or leave a snapshot, then let go of everything."""
         self.draining = True
         await self.host.stop()
-        if self._sampler is not None:
-            self._sampler.cancel()
+        for timer in (self._sampler, self._lag_timer):
+            if timer is not None:
+                timer.cancel()
         await self.media.close()
         self.store.close()
         self.database.close()
@@ -184,11 +183,15 @@ class Node:
             return "draining"
         if not self.media.is_up:
             return "no_media"
-        now = asyncio.get_running_loop().time()
         commit_ms = self.host.shard(shard).commit_age_ms()
-        if self.host.loop_late_ms > OVERLOAD_LAG_MS or commit_ms > OVERLOAD_COMMIT_MS:
-            self._overloaded_until = now + OVERLOAD_HOLD_MS / 1000
-        return "overload" if now < self._overloaded_until else ""
+        return "overload" if is_overloaded(lag_ms=self._lag.ms, commit_ms=commit_ms) else ""
+
+    def _watch_lag(self, due: float) -> None:
+        loop = asyncio.get_running_loop()
+        late_ms = (loop.time() - due) * 1000
+        self._lag.saw(late_ms, late_ms + LAG_LOOK_MS)
+        due = loop.time() + LAG_LOOK_MS / 1000
+        self._lag_timer = loop.call_at(due, self._watch_lag, due)
 
     # The API.
 

@@ -5,7 +5,10 @@ from typing import Any
 
 import msgspec
 
+from loadtest.identity import Kind
 from loadtest.verdict import Verdict
+
+CALLER = Kind.CALLER.value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +43,12 @@ class Outcome:
 
     @property
     def lost(self) -> int:
-        """Calls that were lost; one may be lost in several ways, on both phones."""
-        return len({loss.call for loss in self.verdict.lost})
+        """Calls that were lost. One may be lost in several ways and on both its phones, which do
+        not know each other: so many as the callers say, or the agents when they say more.
+        """
+        legs = {(loss.who[:1] == CALLER, loss.call) for loss in self.verdict.lost}
+        of_callers = sum(is_caller for is_caller, _ in legs)
+        return max(of_callers, len(legs) - of_callers)
 
     @property
     def gap_ms(self) -> int:

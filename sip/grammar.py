@@ -1,7 +1,8 @@
 """The pieces of RFC 3261's grammar (§25) that more than one module needs.
 
 Every pattern is linear in its input: alternatives are disjoint in their first character and
-quantifiers are possessive, because each of them meets text a stranger wrote.
+quantifiers are possessive, because each of them meets text a stranger wrote. None that searches begins with a
+repetition: it would be tried again from each of the repeated characters.
 """
 
 import re

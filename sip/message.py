@@ -24,13 +24,13 @@ MAX_CSEQ = 2**31 - 1
 """RFC 3261 §8.1.1.5."""
 
 _FLAGS = re.IGNORECASE | re.ASCII | re.DOTALL
-_FOLD = re.compile(r"[ \t]*+\r\n[ \t]++")
+_FOLD = re.compile(r"\r\n[ \t]++")
 _TRANSPORT = r"\s*+/\s*+[A-Za-z0-9\-.!%*_+`'~]++\s++"
 _SENT_BY = r"(\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-._]++)\s*+(?::\s*+([0-9]{1,5}+))?+\s*+"
 _VIA = re.compile(rf"SIP\s*+/\s*+[0-9.]++{_TRANSPORT}{_SENT_BY}(?=;|,|$)", _FLAGS)
 _GOOD_VIA = re.compile(rf"SIP\s*+/\s*+2\.0{_TRANSPORT}{_SENT_BY}{PARAMETERS}", _FLAGS)
 _BRANCH = re.compile(r";\s*+branch\s*+=\s*+([^;,\s\"]++)", _FLAGS)
-_CSEQ = re.compile(r"0*+([0-9]{1,10}+|(?<=0))[ \t]++([^ \t]++)")
+_CSEQ = re.compile(r"(?:0*+(?=[0-9]))?([0-9]{1,10})[ \t]++([^ \t]++)")
 _VERSION = re.compile(r"SIP/[0-9]++\.[0-9]++", _FLAGS)
 _CALL_ID = re.compile(r"[^\s@,;\0]++(?:@[^\s@,;\0]++)?+", _FLAGS)
 _EXPIRES = re.compile(r";\s*+expires\s*+=\s*+([^;,\s]++)", _FLAGS)

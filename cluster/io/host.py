@@ -40,10 +40,7 @@ COPIES = 3
 """A shard's copies: as many as there are nodes, at most this many."""
 LOCKED_MS = 200
 """A store kept locked for this long by a process that is silent: the process is ended."""
-SILENT_MS = 250
 FENCE_AGAIN_MS = 1_000
-PROCESSES_MS = 5_000
-"""How old the host's list of processes may be when the store cannot be asked."""
 STOP_MS = 3_000
 LEAVE_MS = 50
 """A stopping standby looks so often whether it is out of in_sync."""
@@ -118,7 +115,6 @@ class Host:
         )
         self._shards: dict[str, Shard] = {}
         self._ios: dict[str, ShardIo] = {}
-        self._heard_ms = dict.fromkeys(self._peers, now_ms())
         self._processes: dict[tuple[str, str], Process] = {}
         self._fenced: dict[tuple[str, str], int] = {}
         self._waiting: dict[int, asyncio.Future[None]] = {}
@@ -343,7 +339,6 @@ class Host:
         self._links.send(node, shard, message)
 
     def received(self, node: str, shard: str, message: Message) -> None:
-        self._heard_ms[node] = now_ms()
         here = self._shards.get(shard)
         if here is None:
             return
@@ -368,7 +363,6 @@ class Host:
         """Nothing to do: what the messages caused leaves with the writers' next turn."""
 
     def link_up(self, node: str) -> None:
-        self._heard_ms[node] = now_ms()
         for shard in self._shards.values():
             shard.core.link_up(node)
 
@@ -377,7 +371,6 @@ class Host:
             shard.core.link_down(node)
 
     def greeted(self, node: str, incarnation: str) -> None:
-        self._heard_ms[node] = now_ms()
         if (node, incarnation) not in self._processes:
             self.spawn(self._read_processes())
 
@@ -421,14 +414,14 @@ class Host:
         """A process that was stopped inside its transaction keeps everybody from the store."""
         if self._fence is None or self.store.locked_ms() < LOCKED_MS:
             return
+        suspects = [node for shard in self._shards.values() for node in shard.core.suspects()]
         for name, process in self._processes.items():
-            is_silent = now - self._heard_ms.get(process.node, now) > SILENT_MS
-            if process.node == self.node or not is_silent:
+            if process.node == self.node or process.node not in suspects:
                 continue
             if now - self._fenced.get(name, -FENCE_AGAIN_MS) < FENCE_AGAIN_MS or is_gone(process):
                 continue
             self._fenced[name] = now
-            self.note("store locked", silent_node=process.node, pid=process.pid)
+            self.note("store locked", suspect=process.node, pid=process.pid)
             self.spawn(self._end(self._fence, process))
 
     async def _end(self, fence: Callable[[Process], Awaitable[bool]], process: Process) -> None:
@@ -458,8 +451,6 @@ class Host:
         now = now_ms()
         if late_ms > LATE_MS:
             self.note("loop late", late_ms=late_ms)
-            for node in self._heard_ms:
-                self._heard_ms[node] = max(self._heard_ms[node], now - SILENT_MS + LATE_MS)
         due_ms = now + TICK_MS
         for shard in self._shards.values():
             if late_ms > LATE_MS:

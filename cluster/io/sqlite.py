@@ -112,10 +112,12 @@ class SqliteStore:
         answer: Future[T] = Future()
         until = time.monotonic() + self._deadline_s
         self._jobs.put((work, answer, until))  # type: ignore[arg-type]  # the Future is work's own
+        # Shielded: a change that is under way goes on and its outcome is unknown.
+        waited = asyncio.wrap_future(answer)
+        waited.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         try:
             async with asyncio.timeout(self._deadline_s):
-                # Shielded: a change that is under way goes on and its outcome is unknown.
-                return await asyncio.shield(asyncio.wrap_future(answer))
+                return await asyncio.shield(waited)
         except TimeoutError:
             raise StoreAway from None
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, assert_never
 
-from cluster.process import start_time
+from cluster.process import is_runnable, start_time
 from cluster.store import Process
 from failover import plan
 
@@ -78,8 +78,8 @@ class BindDriver:
         self, shard: str, state: plan.Asking | plan.Ending | plan.Binding | plan.Searching
     ) -> plan.Outcome:
         match state:
-            case plan.Asking(process):
-                return await self._ask(shard, process)
+            case plan.Asking(process, _, wait_ms):
+                return await self._ask(shard, process, wait_ms)
             case plan.Ending(process):
                 self._note(
                     "ending a silent process", shard=shard, node=process.node, pid=process.pid
@@ -103,14 +103,16 @@ class BindDriver:
             case _:
                 assert_never(state)
 
-    async def _ask(self, shard: str, process: Process) -> plan.Outcome:
+    async def _ask(self, shard: str, process: Process, wait_ms: int) -> plan.Outcome:
         if _since(process.pid) != process.start_time and self._is_here(process):
             return plan.Gone()
         if process.node == self._me.node:
             return plan.Silent()  # an earlier process of this very node: it has no link to ask by
-        if await self._peers.ask_release(process.node, shard, plan.RELEASE_MS):
+        if await self._peers.ask_release(process.node, shard, wait_ms):
             return plan.Released()
-        return plan.Gone() if await self._peers.is_refused(process.node) else plan.Silent()
+        if await self._peers.is_refused(process.node):
+            return plan.Gone()
+        return plan.Busy() if _is_running(process.pid) else plan.Silent()
 
     def _is_here(self, process: Process) -> bool:
         return (process.host, process.boot_id) == (self._me.host, self._me.boot_id)
@@ -169,6 +171,15 @@ def _since(pid: int) -> int | None:
         return start_time(Path(f"/proc/{pid}/stat").read_text())
     except (FileNotFoundError, ProcessLookupError):
         return None
+
+
+def _is_running(pid: int) -> bool:
+    """Does a thread of it run or wait for a processor? A stopped process has none that does."""
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        return any(is_runnable((thread / "stat").read_text()) for thread in threads)
+    except OSError:
+        return False
 
 
 def _inodes(address: Address) -> tuple[str, ...]:

@@ -383,6 +383,10 @@ class Crowd:
                     live.append(heard)
         return judge([*self.log, *live], ended=ended)
 
+    def _late(self) -> facts.Late:
+        late_ms = self.audio.late_ms_max if self.audio is not None else 0.0
+        return facts.Late(ms=self.now_ms(), who="", late_ms=round(late_ms))
+
     def report(self, *, ended: bool = True) -> Report:
         """The verdict with the figures around it."""
         usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -406,8 +410,9 @@ class Crowd:
         )
 
     def close(self) -> None:
-        """Give all ports and files up. May be called again."""
+        """Give all ports and files up; the log is whole now."""
         self.done.set()
+        self.note(self._late())
         if self._handle is not None:
             self._handle.cancel()
         for station in self._stations():
@@ -419,4 +424,3 @@ class Crowd:
             self.audio = None
         if self._file is not None:
             self._file.close()
-            self._file = None

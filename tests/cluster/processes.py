@@ -114,21 +114,23 @@ class Processes:
         while time.monotonic() < end:
             for name in names or list(self.running):
                 for fact in self.facts(name):
-                    if fact["what"] == what and fact["at"] >= after:
-                        if all(fact.get(k) == v for k, v in fields.items()):
-                            return name, fact
+                    is_it = fact["what"] == what and fact["at"] >= after
+                    if is_it and all(fact.get(k) == v for k, v in fields.items()):
+                        return name, fact
             time.sleep(0.005)
         raise AssertionError(
             f"nobody said {what} {fields}: { {n: self.facts(n) for n in self.running} }"
         )
 
-    def ask(self, shard: str, op: str, *, within_s: float = 10.0, **more: Any) -> dict[str, Any]:
+    def ask(
+        self, shard: str, op: str, *, within_s: float = 10.0, again_s: float = 0.01, **more: Any
+    ) -> dict[str, Any]:
         """Repeat the operation until it is acknowledged."""
         data = json.dumps({"key": "k", "op": op, **more}).encode()
         end = time.monotonic() + within_s
         while time.monotonic() < end:
             self.socket.sendto(data, ("127.0.0.1", self.ports[shard]))
-            if select.select([self.socket], [], [], 0.01)[0]:
+            if select.select([self.socket], [], [], again_s)[0]:
                 try:
                     answer: dict[str, Any] = json.loads(self.socket.recv(65536))
                 except ConnectionRefusedError:

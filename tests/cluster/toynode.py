@@ -84,7 +84,7 @@ class ToyNode:
 
     def serving(self, shard: str, lost: bool) -> None:
         state = self.host.states()[shard]
-        say("serving", shard=shard, epoch=state.epoch, lost=lost, records=state.records)
+        say("reading", shard=shard, epoch=state.epoch, lost=lost, records=state.records)
         self.host.loop.add_reader(self.sockets[shard], self.read, shard)
 
     def deposed(self, shard: str) -> None:

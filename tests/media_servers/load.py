@@ -131,6 +131,57 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+async def measure(path: str, pid: int, args: argparse.Namespace) -> dict[str, object]:
+    """Set the calls up, let them run, and say what it took."""
+    client = Client(path, "load")
+    await client.start()
+    await client.wait_up(2_000)
+    talkers: list[Phone] = []
+    listeners: list[Phone] = []
+    applies: list[tuple[verbs.Session, tuple[Phone, ...]]] = []
+    for n in range(args.calls):
+        a, b = Phone(4 * n + 1), Phone(4 * n + 3)
+        talkers += [a, b]
+        session = verbs.Session(f"talk-{n}", "main", 1)
+        session = verbs.answer(session, "caller", a.offer())
+        session = verbs.answer(session, "agent", b.offer())
+        session = verbs.connect(session, "caller", "agent")
+        if args.record:
+            session = verbs.record(session, f"talk-{n}")
+        applies.append((session, (a, b)))
+    for n in range(args.listeners):
+        phone = Phone(100_000 + n)
+        listeners.append(phone)
+        session = verbs.answer(verbs.Session(f"wait-{n}", "main", 1), "caller", phone.offer())
+        session = verbs.play(session, "caller", "music", loop=True, play=1)
+        applies.append((session, (phone,)))
+    begin = time.monotonic()
+    done = await asyncio.gather(*(client.apply(one, 10_000) for one, _ in applies))
+    apply_ms = (time.monotonic() - begin) * 1e3
+    for applied, (_, phones) in zip(done, applies, strict=True):
+        for phone, port in zip(phones, applied.ports.values(), strict=True):
+            phone.to = ("127.0.0.1", port)
+    await asyncio.to_thread(run, talkers, listeners, 1.0)
+    await client.measure()
+    for phone in talkers + listeners:
+        phone.received = phone.missing = phone.at_ns = 0
+        phone.last_seq = -1
+    before, begin, mine = cpu_seconds(pid), time.monotonic(), time.process_time()
+    figures = run(talkers, listeners, args.seconds)
+    took = time.monotonic() - begin
+    figures |= {
+        "calls": args.calls,
+        "listeners": args.listeners,
+        "server_cpu_percent": round(100 * (cpu_seconds(pid) - before) / took, 1),
+        "phones_cpu_percent": round(100 * (time.process_time() - mine) / took, 1),
+        "apply_all_ms": round(apply_ms, 1),
+    }
+    await client.wait_up(2_000)
+    figures |= (await client.measure())["server"]
+    await client.close()
+    return figures
+
+
 async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--calls", type=int, default=100)
@@ -147,53 +198,11 @@ async def main() -> None:
             with suppress(ValueError, OSError):
                 resource.setrlimit(resource.RLIMIT_RTPRIO, (4, 4))
                 os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(4))
-        client = Client(path, "load")
-        await client.start()
-        await client.wait_up(2_000)
-        talkers: list[Phone] = []
-        listeners: list[Phone] = []
-        applies: list[tuple[verbs.Session, tuple[Phone, ...]]] = []
-        for n in range(args.calls):
-            a, b = Phone(4 * n + 1), Phone(4 * n + 3)
-            talkers += [a, b]
-            session = verbs.Session(f"talk-{n}", "main", 1)
-            session = verbs.answer(session, "caller", a.offer())
-            session = verbs.answer(session, "agent", b.offer())
-            session = verbs.connect(session, "caller", "agent")
-            if args.record:
-                session = verbs.record(session, f"talk-{n}")
-            applies.append((session, (a, b)))
-        for n in range(args.listeners):
-            phone = Phone(100_000 + n)
-            listeners.append(phone)
-            session = verbs.answer(verbs.Session(f"wait-{n}", "main", 1), "caller", phone.offer())
-            session = verbs.play(session, "caller", "music", loop=True, play=1)
-            applies.append((session, (phone,)))
-        begin = time.monotonic()
-        done = await asyncio.gather(*(client.apply(one, 10_000) for one, _ in applies))
-        apply_ms = (time.monotonic() - begin) * 1e3
-        for applied, (_, phones) in zip(done, applies, strict=True):
-            for phone, port in zip(phones, applied.ports.values(), strict=True):
-                phone.to = ("127.0.0.1", port)
-        await asyncio.to_thread(run, talkers, listeners, 1.0)
-        await client.measure()
-        for phone in talkers + listeners:
-            phone.received = phone.missing = phone.at_ns = 0
-            phone.last_seq = -1
-        before, begin, mine = cpu_seconds(process.pid), time.monotonic(), time.process_time()
-        figures = run(talkers, listeners, args.seconds)
-        took = time.monotonic() - begin
-        figures |= {
-            "calls": args.calls,
-            "listeners": args.listeners,
-            "server_cpu_percent": round(100 * (cpu_seconds(process.pid) - before) / took, 1),
-            "phones_cpu_percent": round(100 * (time.process_time() - mine) / took, 1),
-            "apply_all_ms": round(apply_ms, 1),
-        }
-        await client.wait_up(2_000)
-        figures |= (await client.measure())["server"]
-        await client.close()
-        figures["exit"] = launch.stop(process)
+        try:
+            figures = await measure(path, process.pid, args)
+        finally:
+            code = launch.stop(process)
+        figures["exit"] = code
         json.dump(figures, sys.stdout, indent=1)
         print()
 
