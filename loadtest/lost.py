@@ -9,7 +9,15 @@ from itertools import pairwise
 import msgspec
 
 from loadtest.facts import Sound
-from loadtest.view import NEVER, AgentCall, CallerCall, Talk, View, overlap_ms
+from loadtest.view import (
+    NEVER,
+    AgentCall,
+    CallerCall,
+    Talk,
+    View,
+    callers_heard,
+    overlap_ms,
+)
 
 HEARD_MS = 500
 """Whoever hears a voice for so long must be heard by it."""
@@ -23,8 +31,11 @@ SILENT_MS = 2_000
 TOGETHER_MS = 100
 """Two sounds that overlap by more were there at the same time."""
 
-CROSSING_MS = 2_000
-"""A hang-up or CANCEL takes at most so long to reach the other side, a takeover included."""
+RINGS_ON_MS = 2_000
+"""A phone may still ring so long while the next one already does: its CANCEL is on the way."""
+
+CROSSING_MS = 5_000
+"""A hang-up takes at most so long to reach the other side: two repeats and a takeover."""
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -73,7 +84,7 @@ def lost(view: View, talked: Sequence[Talk], *, ended: bool) -> list[Loss]:
         if offer.confirmed_ms == NEVER and ended_here:
             found.append(Loss("no_ack", offer.who, offer.call))
         if offer.has_audio:
-            heard = _callers_heard(offer, by_voice)
+            heard = callers_heard(offer, by_voice)
             found += _agent_dropped(offer, heard, callers)
             found += _agent_ears(offer, heard)
     return found
@@ -163,18 +174,6 @@ def _silent(
         yield Loss("silent", call.who, call.call, f"{until - stopped_ms} ms before the end")
 
 
-def _callers_heard(
-    offer: AgentCall, by_voice: dict[str, list[CallerCall]]
-) -> list[tuple[Sound, CallerCall]]:
-    """Which callers this agent heard in this call. Voices repeat, but not at the same time."""
-    return [
-        (sound, call)
-        for sound in offer.ears.sounds
-        for call in by_voice.get(sound.what, [])
-        if call.invited_ms <= sound.first_ms and call.end.over_ms > sound.first_ms
-    ]
-
-
 def _agent_dropped(
     offer: AgentCall,
     heard: Sequence[tuple[Sound, CallerCall]],
@@ -184,7 +183,7 @@ def _agent_dropped(
         return
     told_ms = offer.end.bye_received_ms
     if not heard and any(  # answered while the caller gave up: they never heard each other
-        offer.offered_ms <= call.gone_ms <= told_ms <= call.gone_ms + CROSSING_MS
+        offer.offered_ms - CROSSING_MS <= call.gone_ms <= told_ms <= call.gone_ms + CROSSING_MS
         for call in callers
         if not any(sound.what == offer.identity for sound in call.ears.sounds)
     ):
@@ -248,7 +247,7 @@ def doubled(view: View, talked: Sequence[Talk]) -> list[Double]:
         offers.sort(key=lambda offer: offer.offered_ms)
         for mine, yours in pairwise(offers):
             until = min(mine.end.hung_up_ms, mine.cancelled_ms, yours.end.hung_up_ms)
-            if until != NEVER and until - yours.offered_ms > CROSSING_MS:
+            if until != NEVER and until - yours.offered_ms > RINGS_ON_MS:
                 detail = f"{mine.who} and {yours.who} at once"
                 found.append(Double("two_agents", name, yours.call, detail))
     return found

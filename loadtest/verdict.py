@@ -11,7 +11,17 @@ import msgspec
 from loadtest.facts import AnyFact, Mark, Window
 from loadtest.lost import Double, Loss, doubled, lost
 from loadtest.order import Overtaken, overtaken
-from loadtest.view import NEVER, AgentCall, AgentPhone, CallerCall, Talk, View, gather, talks
+from loadtest.view import (
+    NEVER,
+    AgentCall,
+    AgentPhone,
+    CallerCall,
+    Talk,
+    View,
+    callers_heard,
+    gather,
+    talks,
+)
 
 FAULT_MS = 5_000
 """Gaps are compared for people whose call lasts so long after the mark (see facts.Window)."""
@@ -73,6 +83,9 @@ class Verdict(msgspec.Struct, frozen=True):
     open: int
     """Still going on; lost if the run has ended."""
     lost: list[Loss]
+    """All findings; one call may be lost in several ways, and seen so by both its phones."""
+    lost_calls: int
+    """Callers' calls that were lost, each counted once."""
     doubled: list[Double]
     order_kept: bool | None
     """None: without audio it cannot be told."""
@@ -96,7 +109,7 @@ class Verdict(msgspec.Struct, frozen=True):
         kept = {True: "kept", False: "BROKEN", None: "not measured"}[self.order_kept]
         return [
             f"{self.offered} offered, {self.answered} answered, {self.abandoned} abandoned, "
-            f"{self.open} open, {len(self.lost)} lost, {len(self.doubled)} doubled",
+            f"{self.open} open, {self.lost_calls} lost, {len(self.doubled)} doubled",
             f"queue order {kept}, {self.missing} RTP packets missing",
             *(
                 f"largest gap {g.talkers} talkers heard: {g.talkers_before_ms} ms in the 10 s "
@@ -116,6 +129,7 @@ def judge(log: Sequence[AnyFact], *, ended: bool = True) -> Verdict:
     """
     view = gather(log)
     talked = talks(view)
+    by_voice, _ = view.by_identity()
     callers = list(view.callers.values())
     offers = list(view.offers.values())
     has_audio = any(c.has_audio for c in callers) and any(o.has_audio for o in offers)
@@ -133,6 +147,7 @@ def judge(log: Sequence[AnyFact], *, ended: bool = True) -> Verdict:
         abandoned=sum(c.gave_up_ms != NEVER and c.call not in connected for c in callers),
         open=sum(call.end.over_ms == NEVER for call in callers),
         lost=losses,
+        lost_calls=len(_lost_calls(losses, view, by_voice)),
         doubled=doubles,
         order_kept=not jumped if has_audio else None,
         overtaken=jumped,
@@ -142,10 +157,22 @@ def judge(log: Sequence[AnyFact], *, ended: bool = True) -> Verdict:
         duplicates=sum(audio.duplicates for audio in audios),
         gap_ms=max((audio.gap_ms for audio in audios), default=0),
         gaps=[_gaps(mark, callers, talked) for mark in _moments(view.marks)],
-        phones=[_phone_state(view, phone) for phone in view.agents.values()],
+        phones=[_phone_state(phone, by_voice) for phone in view.agents.values()],
         odd=[f"{odd.who}: {odd.what}" for odd in view.odd],
         own_late_ms=view.late_ms,
     )
+
+
+def _lost_calls(
+    losses: Sequence[Loss], view: View, by_voice: Mapping[str, Sequence[CallerCall]]
+) -> set[str]:
+    """Call-IDs of callers' legs that were lost; an agent's own where he heard nobody."""
+    found = set()
+    for loss in losses:
+        offer = view.offers.get((loss.who, loss.call))
+        heard = callers_heard(offer, by_voice) if offer is not None else []
+        found.update([call.call for _, call in heard] or [loss.call])
+    return found
 
 
 def _answered(view: View, connected: Collection[str]) -> int:
@@ -206,18 +233,17 @@ def _windows(call: CallerCall | AgentCall, mark: Mark) -> list[Window]:
     return [w for w in windows if w.mark == mark.name and abs(w.at_ms - mark.ms) <= SAME_MS]
 
 
-def _phone_state(view: View, phone: AgentPhone) -> PhoneState:
+def _phone_state(phone: AgentPhone, by_voice: Mapping[str, Sequence[CallerCall]]) -> PhoneState:
     offer = phone.calls[-1] if phone.calls else None
     if offer is None or offer.end.hung_up_ms != NEVER:
         return PhoneState(phone.who, "idle")
     if offer.answered_ms == NEVER:
         return PhoneState(phone.who, "ringing", offer.call)
-    callers, _ = view.by_identity()
-    for sound in reversed(offer.ears.sounds):
-        for call in callers.get(sound.what, []):
-            if call.invited_ms <= sound.first_ms and call.end.over_ms > sound.first_ms:
-                return PhoneState(phone.who, "talking", offer.call, call.who, call.call)
-    return PhoneState(phone.who, "talking", offer.call)
+    heard = callers_heard(offer, by_voice)
+    if not heard:
+        return PhoneState(phone.who, "talking", offer.call)
+    caller = heard[-1][1]
+    return PhoneState(phone.who, "talking", offer.call, caller.who, caller.call)
 
 
 def differing(phones: Sequence[PhoneState], listed: Sequence[Mapping[str, object]]) -> list[str]:

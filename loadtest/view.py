@@ -4,7 +4,7 @@ Callers and agents are matched by what they hear of each other, never by what a 
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from loadtest import facts
@@ -24,6 +24,7 @@ class Ending:
     bye_sent_ms: int = NEVER
     bye_status: int = 0
     """0: no answer yet; 408: none came."""
+    bye_answered_ms: int = NEVER
     bye_received_ms: int = NEVER
     over_ms: int = NEVER
 
@@ -186,6 +187,7 @@ def _note_call(call: CallerCall | AgentCall, fact: AnyFact) -> None:
             end.bye_sent_ms = fact.ms
         case facts.ByeAnswered():
             end.bye_status = fact.status
+            end.bye_answered_ms = fact.ms
         case facts.ByeReceived():
             end.bye_received_ms = fact.ms
         case facts.Over():
@@ -233,6 +235,18 @@ def _picked_up(offered: list[AgentCall], first_ms: int) -> AgentCall | None:
         if call.answered_ms <= first_ms + PICK_UP_MS and call.end.over_ms > first_ms:
             return call
     return None
+
+
+def callers_heard(
+    offer: AgentCall, by_voice: Mapping[str, Sequence[CallerCall]]
+) -> list[tuple[Sound, CallerCall]]:
+    """Which callers this agent heard in this call. Voices repeat, but not at the same time."""
+    return [
+        (sound, call)
+        for sound in offer.ears.sounds
+        for call in by_voice.get(sound.what, [])
+        if call.invited_ms <= sound.first_ms and call.end.over_ms > sound.first_ms
+    ]
 
 
 def overlap_ms(a: Sound, b: Sound) -> int:

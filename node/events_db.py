@@ -301,10 +301,9 @@ def only(connection: sqlite3.Connection, call: str) -> tuple[str, tuple[str, ...
 def as_cdr(row: Sequence[Any]) -> dict[str, Any]:
     call, shard, epoch, *values, more = row
     record: dict[str, Any] = {"call": call, "shard": shard, "epoch": epoch}
-    for name, value in zip(CDR_FIELDS, values, strict=True):
-        record[name] = at(value) if name.endswith("_at") and isinstance(value, int) else value
+    record |= zip(CDR_FIELDS, values, strict=True)
     others: dict[str, Any] = json.loads(more)
-    return others | record
+    return for_people(others | record)
 
 
 def as_event(row: Sequence[Any]) -> dict[str, Any]:
@@ -319,7 +318,15 @@ def as_event(row: Sequence[Any]) -> dict[str, Any]:
         "call": call,
     }
     more: dict[str, Any] = json.loads(fields)
-    return more | event
+    return for_people(more | event)
+
+
+def for_people(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with its moments, the fields named `_at`, as people read them."""
+    return {
+        name: at(value) if name.endswith("_at") and isinstance(value, int) else value
+        for name, value in row.items()
+    }
 
 
 def at(wall_ms: int) -> str | None:

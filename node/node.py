@@ -36,6 +36,7 @@ from node.messages import MessageRing
 from node.metrics import Metrics, Sample
 from node.options import NodeOptions
 from node.overload import Lag, is_overloaded
+from node.say import say
 from node.shard import CallShard
 
 LAG_LOOK_MS = 20
@@ -170,6 +171,7 @@ class Node:
     def _serving(self, name: str, lost: bool) -> None:
         state = self.host.shard(name).state()
         self.shards[name].serve(state.epoch)
+        say(f"shard {name} is served by {self.options.name}, epoch {state.epoch}")
         self._post(name, inputs.Configure(self.centre))
         if lost:
             open_calls = events_db.read_open_calls(self.directory.events, name)

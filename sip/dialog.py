@@ -27,8 +27,8 @@ from sip.uri import (
 Headers = Sequence[tuple[str, str]]
 MAX_FORWARDS = 70
 
-_RPORT = re.compile(r";\s*+rport(?:\s*+=\s*+[0-9]*+)?+(?=\s*+(?:[;,]|$))", re.IGNORECASE)
-_RECEIVED = re.compile(r";\s*+received\s*+=[^;,]*+", re.IGNORECASE)
+_RPORT = re.compile(r";\s*+rport(?:\s*+=\s*+[0-9]*+)?+(?=\s*+(?:[;,]|$))", re.IGNORECASE | re.ASCII)
+_RECEIVED = re.compile(r";\s*+received\s*+=[^;,]*+", re.IGNORECASE | re.ASCII)
 
 
 class Origin(msgspec.Struct, array_like=True, gc=False):

@@ -1,15 +1,18 @@
 """The pieces of RFC 3261's grammar (§25) that more than one module needs.
 
 Every pattern is linear in its input: alternatives are disjoint in their first character and
-quantifiers are possessive, because each of them meets text a stranger wrote. None that searches begins with a
-repetition: it would be tried again from each of the repeated characters.
+quantifiers are possessive, because each of them meets text a stranger wrote. None that searches
+begins with a repetition: it would be tried again from each of the repeated characters.
 """
 
 import re
 
 TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]++"
 QUOTED = r'"(?:[^"\\]|\\.)*+"'
-PARAMETERS = rf"(?:\s*+;\s*+{TOKEN}(?:\s*+=\s*+(?:{TOKEN}|{QUOTED}|\[[0-9A-Fa-f:.]++\]))?+)*+\s*+"
+PARAMETERS = rf"""(?:\s*+;\s*+{TOKEN}(?:\s*+=\s*+(?:{QUOTED}|[^\s;,"<>]++))?+)*+\s*+"""
+"""Parameters of a header field value. A value may be more than a token: phones put @ and / in
+tags.
+"""
 
 # A quote or bracket that never closes runs to the end, so that each character is looked at once.
 _SEPARATOR = re.compile(r',|"(?:[^"\\]|\\.)*+(?:"|\\?$)|<[^>]*+(?:>|$)', re.DOTALL)

@@ -30,7 +30,7 @@ _SENT_BY = r"(\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-._]++)\s*+(?::\s*+([0-9]{1,5}+))?+
 _VIA = re.compile(rf"SIP\s*+/\s*+[0-9.]++{_TRANSPORT}{_SENT_BY}(?=;|,|$)", _FLAGS)
 _GOOD_VIA = re.compile(rf"SIP\s*+/\s*+2\.0{_TRANSPORT}{_SENT_BY}{PARAMETERS}", _FLAGS)
 _BRANCH = re.compile(r";\s*+branch\s*+=\s*+([^;,\s\"]++)", _FLAGS)
-_CSEQ = re.compile(r"(?:0*+(?=[0-9]))?([0-9]{1,10})[ \t]++([^ \t]++)")
+_CSEQ = re.compile(r"0*([0-9]{1,10})[ \t]++([^ \t]++)")
 _VERSION = re.compile(r"SIP/[0-9]++\.[0-9]++", _FLAGS)
 _CALL_ID = re.compile(r"[^\s@,;\0]++(?:@[^\s@,;\0]++)?+", _FLAGS)
 _EXPIRES = re.compile(r";\s*+expires\s*+=\s*+([^;,\s]++)", _FLAGS)

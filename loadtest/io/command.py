@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import msgspec
 
 from loadtest import options as opts
-from loadtest.io.crowd import Report
 from loadtest.io.people import run
 from loadtest.options import BadOption, Options
+from loadtest.report import Report
 
 
 def parser() -> argparse.ArgumentParser:

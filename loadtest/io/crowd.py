@@ -36,10 +36,12 @@ from loadtest.effects import (
     Tick,
 )
 from loadtest.facts import AnyFact
+from loadtest.figures import figures
 from loadtest.io.audio import AudioEngine, Line
 from loadtest.io.station import AgentStation, CallersStation, Person, Station
 from loadtest.leg import Phone
 from loadtest.options import AgentAddress, Options
+from loadtest.report import Report, State
 from loadtest.verdict import Verdict, judge
 from sip.io.udp import Port
 from sip.uri import Address
@@ -47,42 +49,11 @@ from sip.uri import Address
 TICK_MS = 10
 TOMB_MS = 32_000
 """A finished call's phone still acknowledges what is repeated (64*T1)."""
+FLUSH_MS = 1_000
 LINGER_MS = 1_200
 """After the last call: repeats of the other side's last messages still get their answer."""
 ENDING_MS_MAX = 36_000
 """After everybody was told to hang up: a BYE that gets no answer is given up after 32 s."""
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """How the simulation went. `verdict` is what matters; the rest tells how far to trust it."""
-
-    verdict: Verdict
-    seed: int
-    seconds: float
-    cpu_seconds: float
-    late_ms_max: float
-    """How late the RTP clock was, at most."""
-    frames_skipped: int
-    nice: int
-    sip: dict[str, int]
-    """Counters of the transaction layers, added up."""
-    rtp_received: int
-    rtp_strays: int
-    """RTP that came while a phone was in no call."""
-
-
-class State(msgspec.Struct, frozen=True, kw_only=True):
-    """What goes on now, as the phones see it."""
-
-    ms: int
-    dialling: int
-    waiting: int
-    talking: int
-    over: int
-    to_come: int
-    agents_idle: int
-    agents_ringing: int
-    agents_talking: int
 
 
 class Crowd:
@@ -106,6 +77,7 @@ class Crowd:
         self._to_come: list[tuple[int, int, Person]] = []
         self._due: list[tuple[int, int, Person]] = []
         self._turn = 0
+        self._flush_ms = 0
         self._strays = 0
         self._start_ms = self.now_ms()
         self._released = False
@@ -272,6 +244,12 @@ class Crowd:
     # -- time --------------------------------------------------------------------------------------
 
     def _wake(self) -> None:
+        try:
+            self._work()
+        except Exception as fault:  # noqa: BLE001  # told by the report, ends the run
+            self.failed(fault)
+
+    def _work(self) -> None:
         now_ms = self.now_ms()
         if self.audio is not None:
             self.audio.tick()
@@ -297,6 +275,9 @@ class Crowd:
                 self.step(person, Tick())
         while self._tombs and self._tombs[0][0] <= now_ms:
             self._callers_station.forget(self._tombs.popleft()[1])
+        if self._file is not None and now_ms >= self._flush_ms:
+            self._flush_ms = now_ms + FLUSH_MS
+            self._file.flush()
         for station in self._stations():
             next_ms = station.layer.next_ms
             if next_ms is not None and next_ms <= now_ms:
@@ -353,6 +334,11 @@ class Crowd:
             self._closing_ms = self.now_ms()
             self.hang_up_all()
 
+    @property
+    def is_closing(self) -> bool:
+        """The end of the run has begun."""
+        return self._closing_ms is not None
+
     def state(self) -> State:
         """What goes on now."""
         callers = [p.human.state for p in self._callers.values() if isinstance(p.human, Caller)]
@@ -405,6 +391,7 @@ class Crowd:
             frames_skipped=audio.skipped if audio else 0,
             nice=os.getpriority(os.PRIO_PROCESS, 0),
             sip=sip,
+            figures=figures(self.log),
             rtp_received=audio.packets if audio else 0,
             rtp_strays=self._strays + sum(line.strays for line in lines),
         )

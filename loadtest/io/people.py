@@ -4,12 +4,14 @@ import asyncio
 import gc
 import os
 import resource
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 
 from loadtest.io.control import serve
-from loadtest.io.crowd import Crowd, Report
+from loadtest.io.crowd import Crowd
 from loadtest.options import Options
+from loadtest.report import Report
 
 NICE = -10
 """Phones are machines of their own: where permitted, this process goes before the cluster's."""
@@ -49,4 +51,16 @@ async def simulate(options: Options, *, started: Callable[[Crowd], None] | None 
 def run(options: Options) -> Report:
     """Run a simulation in this process, which should do nothing else, to its end."""
     prepare()
-    return asyncio.run(simulate(options))
+    return asyncio.run(simulate(options, started=_obey_signals))
+
+
+def _obey_signals(crowd: Crowd) -> None:
+    """SIGTERM or SIGINT: everybody hangs up and the run ends; the second one ends it at once."""
+
+    def told() -> None:
+        if crowd.is_closing:
+            crowd.done.set()
+        crowd.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        crowd.loop.add_signal_handler(number, told)

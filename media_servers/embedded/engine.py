@@ -330,7 +330,11 @@ class Engine:
             files = [source for source in wanted.hears if isinstance(source, File)]
             for file in files:
                 if not file.loop and file.play not in live.ended:
-                    players[file.play] = live.players.get(file.play) or self._once(live, file)
+                    players[file.play] = (
+                        players.get(file.play)
+                        or live.players.get(file.play)
+                        or self._once(live, file)
+                    )
             route = (
                 tuple((party.name, id(party), party.receives) for party in parties),
                 tuple(files),

@@ -9,7 +9,7 @@ from rtp.g711 import PCMA, PCMU, SILENCE, decode, encode
 from rtp.packet import FRAME_SAMPLES
 
 RATE = 8000
-MAX_SECONDS = 3600
+MAX_SECONDS = 1800
 """A longer sound is not taken: it would be kept in memory, 16 kB a second."""
 
 _PCM, _FLOAT, _ALAW, _ULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE

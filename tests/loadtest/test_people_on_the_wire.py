@@ -14,9 +14,10 @@ import pytest
 
 from loadtest import facts, options
 from loadtest.facts import Audio
-from loadtest.io.crowd import Crowd, Report
+from loadtest.io.crowd import Crowd
 from loadtest.io.people import simulate
 from loadtest.options import AgentAddress, Options, Span
+from loadtest.report import Report
 from loadtest.verdict import judge
 
 SIPP = shutil.which("sipp")

@@ -1,4 +1,4 @@
-"""`python tests/media_servers/load.py [--calls 100] [--listeners 120] [--seconds 10]`
+"""`python tests/media_servers/load.py [--calls 100] [--listeners 120] ...`
 
 Load on one embedded media server, figures as JSON: its CPU, the delay that its relaying adds, the
 gaps between the packets of music that it sends. Run by hand; no test asserts wall-clock times.
@@ -91,7 +91,9 @@ def spread(values: list[float]) -> dict[str, float]:
     } | {"min": round(values[0], 3)}
 
 
-def run(talkers: list[Phone], listeners: list[Phone], seconds: float) -> dict[str, object]:
+def run(
+    talkers: list[Phone], listeners: list[Phone], seconds: float, *, silent: bool
+) -> dict[str, object]:
     """Let all send and receive for so long."""
     epoll = select.epoll()
     by_fd = {}
@@ -99,7 +101,8 @@ def run(talkers: list[Phone], listeners: list[Phone], seconds: float) -> dict[st
         by_fd[phone.socket.fileno()] = (phone, phone in talkers)
         epoll.register(phone.socket.fileno(), select.EPOLLIN)
     everyone = talkers + listeners
-    slots = [everyone[n::20] for n in range(20)]
+    speaking = talkers if silent else everyone
+    slots = [speaking[n::20] for n in range(20)]
     delays: list[float] = []
     gaps: list[float] = []
     begin = time.monotonic()
@@ -161,13 +164,13 @@ async def measure(path: str, pid: int, args: argparse.Namespace) -> dict[str, ob
     for applied, (_, phones) in zip(done, applies, strict=True):
         for phone, port in zip(phones, applied.ports.values(), strict=True):
             phone.to = ("127.0.0.1", port)
-    await asyncio.to_thread(run, talkers, listeners, 1.0)
+    await asyncio.to_thread(run, talkers, listeners, 1.0, silent=args.silent)
     await client.measure()
     for phone in talkers + listeners:
         phone.received = phone.missing = phone.at_ns = 0
         phone.last_seq = -1
     before, begin, mine = cpu_seconds(pid), time.monotonic(), time.process_time()
-    figures = run(talkers, listeners, args.seconds)
+    figures = run(talkers, listeners, args.seconds, silent=args.silent)
     took = time.monotonic() - begin
     figures |= {
         "calls": args.calls,
@@ -187,7 +190,8 @@ async def main() -> None:
     parser.add_argument("--calls", type=int, default=100)
     parser.add_argument("--listeners", type=int, default=120)
     parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--record", action="store_true")
+    parser.add_argument("--record", action="store_true", help="record every call")
+    parser.add_argument("--silent", action="store_true", help="listeners send nothing, as SIPp")
     parser.add_argument("--normal", action="store_true", help="no real-time priority")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -354,6 +354,49 @@ async def test_a_recording_has_the_caller_left_and_what_he_heard_right(media: Me
     assert loudest(right) == 1000.0
 
 
+async def test_a_recording_goes_on_after_a_restart(media: Media) -> None:
+    async with phone(0) as caller, phone(1) as agent:
+        session = verbs.record(talking(caller, agent), "call-1")
+        session = verbs.settled(session, await media.dial(session, caller=caller, agent=agent))
+        await caller.more(75)
+        await media.kill()
+        await media.restart()
+        await media.apply(session)
+        await caller.more(75)
+
+    left, right = read_wav(media, media.recordings / "call-1.wav")
+    assert len(left) > 8_000 * 2  # a second at most is lost with the killed one
+    assert loudest(left) == 400.0
+    assert loudest(right) == 1000.0
+
+
+async def test_a_sound_that_is_taken_away_goes_on_for_who_hears_it(media: Media) -> None:
+    write_wav(media.sounds / "own.wav", 8000, [tone_sample(n) for n in range(8000)])
+    async with phone(0) as caller:
+        session = verbs.answer(CALL, "caller", caller.offer())
+        session = verbs.play(session, "caller", "own", loop=True, play=1)
+        await media.dial(session, caller=caller)
+        await caller.hears(1000.0)
+
+        (media.sounds / "own.wav").unlink()
+        await media.apply(verbs.offer(session, "agent"))
+        await caller.hears(1000.0)
+
+
+async def test_a_sound_that_is_changed_is_heard_by_the_next(media: Media) -> None:
+    write_wav(media.sounds / "own.wav", 8000, [tone_sample(n) for n in range(8000)])
+    async with phone(0) as one, phone(0) as two:
+        for caller, name in ((one, "a"), (two, "b")):
+            session = verbs.answer(Session(name, "main", 1), "caller", caller.offer())
+            session = verbs.play(session, "caller", "own", loop=True, play=1)
+            await media.dial(session, caller=caller)
+            await caller.more(5)
+            write_wav(media.sounds / "own.wav", 8000, [tone_sample(2 * n) for n in range(8000)])
+
+        await two.hears(2000.0)
+        await one.hears(1000.0)
+
+
 # --- digits ---
 
 

@@ -77,7 +77,9 @@ async def test_an_ended_call_has_one_record_though_two_nodes_say_it_ended(db: Ev
 
 
 async def test_an_event_says_when_where_and_in_which_epoch(db: EventsDb) -> None:
-    await insert(db, row(7, "queued", queue="support", id="an event cannot hide its id"))
+    await insert(
+        db, row(7, "queued", queue="support", ended_at=0, id="an event cannot hide its id")
+    )
 
     assert events_db.read_events(db.path) == [
         {
@@ -89,6 +91,7 @@ async def test_an_event_says_when_where_and_in_which_epoch(db: EventsDb) -> None
             "kind": "queued",
             "call": CALL,
             "queue": "support",
+            "ended_at": None,
         }
     ]
 

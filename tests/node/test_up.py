@@ -147,7 +147,7 @@ def test_ctrl_c_stops_everything_and_the_next_up_goes_on(tmp_path: Path) -> None
         epoch = first.status("--wait", "ready")["shards"][0]["epoch"]
         assert first.stop() == 0
         assert Directory(first.data).holders() == []
-        assert first.output.read_text().endswith("stopping\nstopped\n")
+        assert first.output.read_text().endswith("\nstopped\n")
 
         second = Up(tmp_path / "centre.yaml", first.data, 2)
         try:

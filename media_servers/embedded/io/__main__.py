@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from media_servers.embedded.io.control import AlreadyRunning, Control
+from media_servers.embedded.io.lines import Lines
 from media_servers.embedded.io.recordings import Recordings
 from media_servers.embedded.io.server import Server
 from media_servers.embedded.io.sounds import Sounds
@@ -27,6 +28,7 @@ SHIPPED = Path(__file__).resolve().parent.parent / "sounds"
 
 def main(argv: list[str] | None = None) -> int:
     args = _arguments(argv)
+    first, last = args.ports
     socket_path: Path = args.socket
     cache: Path = args.cache or socket_path.with_name(f"{socket_path.name}.sounds")
     recordings: Path = args.recordings or socket_path.with_name("recordings")
@@ -35,6 +37,8 @@ def main(argv: list[str] | None = None) -> int:
         socket_path.parent.mkdir(parents=True, exist_ok=True)
         cache.mkdir(parents=True, exist_ok=True)
         control = Control(socket_path)
+        place = socket_path.with_name(f"{socket_path.name}.next")
+        lines = Lines(args.address, first, last, place)
     except AlreadyRunning:
         _say(f"another media server serves {socket_path}")
         return 3
@@ -54,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     server = Server(
         control=control,
         address=args.address,
-        ports=args.ports,
+        lines=lines,
         sounds=sounds,
         recordings=Recordings(recordings),
         wake=awake.fileno(),
@@ -66,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     _say(
-        f"serving address={args.address} ports={args.ports[0]}-{args.ports[1]} files={files} "
+        f"serving address={args.address} ports={first}-{last} files={files} "
         f"priority={priority} pid={os.getpid()}"
     )
     server.run()

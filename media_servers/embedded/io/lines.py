@@ -1,14 +1,19 @@
 """UDP ports for RTP: opened on demand from a range, read without copying."""
 
 import errno
+import mmap
 import os
 import socket
+import struct
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from media_servers.verbs import Refused
 
 Address = tuple[str, int]
+
+_NEXT = struct.Struct("=I")
 
 EXPEDITED = 0xB8
 """Type of service: expedited forwarding, as voice is marked (RFC 4594 §4.1)."""
@@ -38,16 +43,20 @@ class Lines:
     """Even ports from `first` to `last` at `address`, handed out in turn.
 
     In turn, and not the lowest free one, so that a phone which has not heard yet that its call is
-    over does not talk into the next one.
+    over does not talk into the next one. Whose turn it is stands in the file `place` and outlives
+    a kill: a restarted server must not give away what its sessions, applied again, will ask for.
     """
 
-    def __init__(self, address: str, first: int, last: int) -> None:
+    def __init__(self, address: str, first: int, last: int, place: Path) -> None:
         self._address = address
         self._first = first + first % 2
         self._count = (last - self._first) // 2 + 1
-        # Another place after each start: what phones still send to the last one's ports is not
-        # taken for the first calls of this one.
-        self._next = int.from_bytes(os.urandom(4), "big")
+        with place.open("a+b") as file:
+            if file.seek(0, os.SEEK_END) < _NEXT.size:
+                file.truncate(0)
+                file.write(os.urandom(_NEXT.size))
+                file.flush()
+            self._next = mmap.mmap(file.fileno(), _NEXT.size)
 
     def open(self, port: int, on_close: Callable[[UdpLine], None]) -> UdpLine:
         """Open `port`, or the next free one if 0. Raises Refused no_ports."""
@@ -57,8 +66,9 @@ class Lines:
                 raise Refused("no_ports", f"port {port} is in use")
             return UdpLine(sock, on_close)
         for _ in range(self._count):
-            candidate = self._first + 2 * (self._next % self._count)
-            self._next += 1
+            (turn,) = _NEXT.unpack_from(self._next)
+            _NEXT.pack_into(self._next, 0, (turn + 1) & 0xFFFFFFFF)
+            candidate = self._first + 2 * (turn % self._count)
             sock = self._bound(candidate)
             if sock is not None:
                 return UdpLine(sock, on_close)

@@ -52,7 +52,7 @@ class Server:
         *,
         control: Control,
         address: str,
-        ports: tuple[int, int],
+        lines: Lines,
         sounds: Sounds,
         recordings: Recordings,
         wake: int,
@@ -61,7 +61,7 @@ class Server:
         self._say = say
         self._epoll = select.epoll()
         self._control = control
-        self._lines = Lines(address, *ports)
+        self._lines = lines
         self._sounds = sounds
         self._recordings = recordings
         self._wake = wake
@@ -129,11 +129,11 @@ class Server:
                 due_ns = clock.next_ns()
                 until_ns = housekeeping_ns if due_ns is None else min(due_ns, housekeeping_ns)
                 wait = max(0, until_ns - now_ns) / 1e9
-            if heard and wait:
-                time.sleep(min(GATHER_S, wait))
-                wait = max(0.0, wait - GATHER_S)
             others: list[tuple[int, int]] = []
-            ready = poll(wait, BATCH)
+            ready = poll(0.0 if heard else wait, BATCH)
+            if heard and wait and not ready:
+                time.sleep(min(GATHER_S, wait))
+                ready = poll(max(0.0, wait - GATHER_S), BATCH)
             start_ns = time.monotonic_ns()
             now_ms = start_ns // 1_000_000
             for fd, events in ready:
@@ -249,9 +249,11 @@ class Server:
             name, reason = self._sounds.failed.pop()
             self._say(f"sound not usable name={name} reason={reason!r}")
         if self._encoding is None:
-            self._encoding = self._sounds.start()
+            self._encoding = self._sounds.start(now_ms)
             if self._encoding is not None:
                 self._epoll.register(self._encoding, select.EPOLLIN)
+        else:
+            self._sounds.hurry(now_ms)
 
     def _bug(self, error: Exception) -> None:
         """A packet, a frame or a command brought out a bug: that one is lost, the others go on.

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -23,6 +24,9 @@ SMALL_BYTES = 32_000
 
 SMALL_BYTES_AT_START = 1_000_000
 
+ENCODING_MS = 600_000
+"""Whatever takes longer to encode is not usable."""
+
 _MAGIC = b"keepline g711 1\n"
 
 
@@ -35,36 +39,47 @@ class Sounds:
         self._known: dict[str, tuple[str, Sound]] = {}
         self._waiting: list[tuple[Path, str, Sound]] = []
         self._running: tuple[subprocess.Popen[bytes], str, Sound] | None = None
+        self._started_ms = 0
         self.failed: list[tuple[str, str]] = []
         """(name, reason) of sounds that could not be used, to be logged."""
 
     def load(self) -> None:
         """Before calls: encode what is quickly done, so that the first listener need not wait."""
-        for folder in reversed(self._folders):
-            for path in sorted(folder.glob("*.wav")):
-                if path.stat().st_size <= SMALL_BYTES_AT_START:
+        paths = [path for folder in self._folders for path in sorted(folder.glob("*.wav"))]
+        wanted = set()
+        for path in paths:
+            with suppress(OSError):
+                key, size = _key(path)
+                wanted.add(key)
+                if size <= SMALL_BYTES_AT_START:
                     self.find(path.stem, small=SMALL_BYTES_AT_START)
+        for path in self._cache.iterdir():
+            if path.name not in wanted:
+                path.unlink(missing_ok=True)
 
     def find(self, name: str, *, small: int = SMALL_BYTES) -> Sound | None:
         """The sound `name` or `name`.wav; None if there is no such file. It may be ready later."""
-        path = self._path(name)
+        stem = name.removesuffix(".wav")
+        known = self._known.get(stem)
+        path = self._path(stem)
+        try:
+            key, size = _key(path) if path is not None else ("", 0)
+        except OSError:
+            path = None
         if path is None:
-            return None
-        stat = path.stat()
-        key = sha256(f"{path}:{stat.st_mtime_ns}:{stat.st_size}".encode()).hexdigest()[:32]
-        known = self._known.get(path.stem)
+            return known[1] if known is not None else None  # who hears it may go on hearing it
         if known is not None and known[0] == key:
             return known[1]
-        sound = Sound(path.stem)
-        self._known[path.stem] = (key, sound)
+        sound = Sound(stem)
+        self._known[stem] = (key, sound)
         if not self._read(key, sound):
-            if stat.st_size <= small:
+            if size <= small:
                 self._encode(path, key, sound)
             else:
                 self._waiting.append((path, key, sound))
         return sound
 
-    def start(self) -> int | None:
+    def start(self, now_ms: int) -> int | None:
         """Start to encode the next waiting sound; a descriptor that becomes readable when done."""
         if self._running is not None or not self._waiting:
             return None
@@ -76,8 +91,14 @@ class Sounds:
             stderr=subprocess.DEVNULL,
         )
         self._running = (process, key, sound)
+        self._started_ms = now_ms
         assert process.stdout is not None
         return process.stdout.fileno()
+
+    def hurry(self, now_ms: int) -> None:
+        """To be called now and then: ends an encoding that takes too long."""
+        if self._running is not None and now_ms - self._started_ms > ENCODING_MS:
+            self._running[0].kill()
 
     def finish(self) -> None:
         """The encoding that ran is done: take its result."""
@@ -100,8 +121,7 @@ class Sounds:
             assert process.stdout is not None
             process.stdout.close()
 
-    def _path(self, name: str) -> Path | None:
-        stem = name.removesuffix(".wav")
+    def _path(self, stem: str) -> Path | None:
         if not NAME.fullmatch(stem):
             return None
         paths = (folder / f"{stem}.wav" for folder in self._folders)
@@ -131,6 +151,13 @@ class Sounds:
     def _fail(self, sound: Sound, reason: str) -> None:
         sound.failed = True
         self.failed.append((sound.name, reason))
+
+
+def _key(path: Path) -> tuple[str, int]:
+    """What the file is known by as long as it is not changed, and its size. Raises OSError."""
+    stat = path.stat()
+    text = f"{path}:{stat.st_mtime_ns}:{stat.st_size}"
+    return sha256(text.encode()).hexdigest()[:32], stat.st_size
 
 
 def encode(source: Path, target: Path) -> None:

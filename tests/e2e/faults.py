@@ -1,0 +1,566 @@
+"""Simulated people on a real cluster, a fault, and what the people's phones say of it.
+
+A scene is one run: two shards that are active on different nodes, people who wait, talk and are
+rung for on both, something that happens to the cluster, and then the end of every call. Findings
+come from the phones' own logs; the cluster is asked only for what is compared with them.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from loadtest import facts
+from loadtest.verdict import FAULT_MS, Gaps, PhoneState, Verdict, differing, judge
+from loadtest.view import NEVER, gather
+from node.api import Refused, Unreachable
+from node.ask import Cluster as Asked
+from node.ask import NoCluster, cluster
+from node.directory import Directory
+from node.phones import Phones
+from tests.e2e.cluster import Cluster, own_address
+
+SHARDS = ("north", "south")
+SIP_PORT = 5060
+PHONES_PRIORITY = 1
+"""Real-time, where permitted, below the media server's: phones are machines of their own."""
+
+ARRIVALS_A_SECOND = 20
+"""For each shard, until everybody is there: the phones that ring must still ring at the fault."""
+
+GAP_MS = 60
+"""A gap up to this is nothing a talker notices..."""
+WORSE_MS = 20
+"""...nor one that is so much longer than what he had heard in the 10 s before."""
+RELAYED_MS = 40
+"""What GAP_MS leaves to the cluster and its network, a packet each 20 ms being due."""
+DELAY_MS = 500
+"""What a standby's fault may add to any answer."""
+
+TAKEOVER_S = 15.0
+WHOLE_S = 45.0
+"""Until a node that was started again has its copies."""
+AGREE_S = 8.0
+STILL_S = 6.0
+IDLE_S = 15.0
+ENDING_S = 45.0
+POLL_S = 0.25
+
+
+@dataclass(frozen=True)
+class People:
+    """Who does what over both shards; fewer than the issue's where a test is about something else."""
+
+    waiting: int = 100
+    talking: int = 100
+    ringing: int = 20
+
+    @property
+    def calls(self) -> int:
+        return self.waiting + self.talking + self.ringing
+
+
+ALL = People()
+FEW = People(waiting=20, talking=20, ringing=4)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One shard and its people."""
+
+    shard: str
+    number: str
+    sip: str
+    phones: str
+    people: People
+    first_agent: int
+    first_voice: int
+    preferred: tuple[str, ...]
+
+    @property
+    def agents(self) -> int:
+        return self.people.talking + self.people.ringing
+
+    def centre(self) -> dict[str, dict[str, Any]]:
+        """Its part of the centre's file."""
+        return {
+            "shards": {self.shard: {"sip": f"{self.sip}:{SIP_PORT}", "preferred": self.preferred}},
+            "numbers": {self.number: {"queue": self.shard}},
+            "queues": {
+                self.shard: {"shard": self.shard, "offer_timeout": "20s", "wrap_up": "500ms"}
+            },
+            "agents": {
+                str(self.first_agent + n): {
+                    "phone": f"sip:{self.first_agent + n}@{self.phones}:{7001 + n}",
+                    "queues": [self.shard],
+                }
+                for n in range(self.agents)
+            },
+        }
+
+    def words(self, seed: int) -> list[str]:
+        """The command line of its people."""
+        mix, last = self.people, self.first_agent + self.agents - 1
+        return [
+            f"--target={self.sip}:{SIP_PORT}",
+            f"--number={self.number}",
+            f"--rate={ARRIVALS_A_SECOND}",
+            f"--agents={self.first_agent}-{last}@{self.phones}:7001+",
+            f"--scenario=talking={mix.talking},ringing={mix.ringing},waiting={mix.waiting}",
+            "--talk=1500-3500ms",
+            "--ring=200-600ms",
+            "--patience=1-6",  # of those who come on top of the scenario
+            f"--seed={seed}",
+            f"--address={self.phones}",
+            f"--first-voice={self.first_voice}",
+        ]
+
+
+def parts(people: People, network: str, nodes: Sequence[str]) -> list[Part]:
+    """The two shards, each with half of the people, preferring different nodes."""
+    half = People(people.waiting // 2, people.talking // 2, people.ringing // 2)
+    return [
+        Part(
+            shard=shard,
+            number=str(4001 + place),
+            sip=f"{network}.{1 + place}",
+            phones=f"{network}.{11 + place}",
+            people=half,
+            first_agent=1001 + 1000 * place,
+            first_voice=1_000 * place,
+            preferred=(*nodes[place:], *nodes[:place]),
+        )
+        for place, shard in enumerate(SHARDS)
+    ]
+
+
+def centre_of(shards: Sequence[Part]) -> str:
+    """The centre's file; JSON is YAML."""
+    document: dict[str, dict[str, Any]] = {}
+    for part in shards:
+        for section, entries in part.centre().items():
+            document.setdefault(section, {}).update(entries)
+    return json.dumps(document, indent=1)
+
+
+@dataclass
+class Delays:
+    """How long answers took, in ms: of what began in the 5 s before a moment and since."""
+
+    before: list[int] = field(default_factory=list)
+    after: list[int] = field(default_factory=list)
+
+    @property
+    def added_ms(self) -> int:
+        """The longest since, over what was usual before; 0 where nothing was asked."""
+        return max(self.after) - round(median(self.before)) if self.before and self.after else 0
+
+
+@dataclass
+class Findings:
+    """What a run showed."""
+
+    verdict: Verdict
+    problems: list[str]
+    takeover_ms: dict[str, int]
+    """By shard: from the fault to its new active's "serving"."""
+    delays: dict[str, Delays]
+    cdrs: int
+    load: str = ""
+
+    def of(self, mark: str) -> Gaps:
+        return next(gaps for gaps in self.verdict.gaps if gaps.mark == mark)
+
+    def line(self) -> str:
+        """The figures for a reader."""
+        v = self.verdict
+        gaps = "; ".join(
+            f"{g.mark}: talkers {g.talkers} {g.talkers_before_ms}→{g.talkers_after_ms} ms, "
+            f"listeners {g.listeners} {g.listeners_before_ms}→{g.listeners_after_ms} ms, "
+            f"phones late {g.own_late_ms} ms"
+            for g in v.gaps
+        )
+        waits = ", ".join(
+            f"{what} +{d.added_ms} ms ({len(d.before)}/{len(d.after)})"
+            for what, d in self.delays.items()
+        )
+        return (
+            f"offered {v.offered} answered {v.answered} abandoned {v.abandoned} cdrs {self.cdrs} "
+            f"lost {len(v.lost)} doubled {len(v.doubled)} overtaken {len(v.overtaken)} "
+            f"missing {v.missing} takeover {self.takeover_ms} | {gaps} | {waits} | {self.load}"
+        )
+
+
+class Scene:
+    """One run on a cluster of its own. Use it as `async with playing(...)`."""
+
+    def __init__(self, folder: Path, people: People, *, seed: int = 1, nodes: int = 3) -> None:
+        self.folder = folder
+        network = own_address().rpartition(".")[0]
+        self.names = [f"n{number + 1}" for number in range(nodes)]
+        self.parts = parts(people, network, self.names)
+        self.people = people
+        self.cluster = Cluster(folder, centre_of(self.parts), nodes=nodes)
+        self.phones = {
+            part.shard: Phones(folder, part.shard, part.words(seed + place))
+            for place, part in enumerate(self.parts)
+        }
+        self.asked: Asked
+        self.fresh = 0
+        self.problems: list[str] = []
+        self.takeover_ms: dict[str, int] = {}
+        self._load = Load()
+
+    # -- beginning and end -------------------------------------------------------------------------
+
+    async def start(self, found: Asked) -> None:
+        """Start the cluster; every shard must be active where it prefers to be."""
+        self.asked = found
+        self.cluster.start(wait=False)
+        await found.ready(30_000)
+        await self.whole()
+        status = await found.status()
+        actives = {shard["name"]: shard["active"] for shard in status["shards"]}
+        assert actives == {part.shard: part.preferred[0] for part in self.parts}
+
+    async def end(self) -> None:
+        """End everybody and everything."""
+        for phones in self.phones.values():
+            await phones.close()
+        await asyncio.to_thread(self.cluster.destroy)
+        assert not Directory(self.cluster.data).holders()
+
+    # -- what the cluster says -----------------------------------------------------------------------
+
+    async def status(self, timeout_ms: int = 500) -> dict[str, Any]:
+        return await self.asked.status(timeout_ms=timeout_ms)
+
+    async def active(self, shard: str) -> tuple[str, int]:
+        """Name and pid of the shard's active node."""
+        status = await self.status()
+        name = next(one for one in status["shards"] if one["name"] == shard)["active"]
+        return name, self.pid(status, name)
+
+    async def standby(self) -> tuple[str, int]:
+        """Name and pid of a node that is active for no shard."""
+        status = await self.status()
+        actives = {shard["active"] for shard in status["shards"]}
+        name = next(node["name"] for node in status["nodes"] if node["name"] not in actives)
+        return name, self.pid(status, name)
+
+    def pid(self, status: dict[str, Any], name: str) -> int:
+        return int(next(node for node in status["nodes"] if node["name"] == name)["pid"])
+
+    def media_pid(self) -> int:
+        holders = Directory(self.cluster.data).holders()
+        return next(pid for pid, what in holders if what == "media server")
+
+    async def until(self, what: str, fact: Any, timeout_s: float) -> Any:
+        """Wait for a fact; a coroutine function that gives it when it is true."""
+        end = time.monotonic() + timeout_s
+        while True:
+            with contextlib.suppress(NoCluster, Unreachable, Refused):
+                found = await fact()
+                if found:
+                    return found
+            if time.monotonic() > end:
+                raise AssertionError(f"not within {timeout_s} s: {what}")
+            await asyncio.sleep(POLL_S)
+
+    async def whole(self) -> None:
+        """Wait until every copy is: all nodes are alive and hold all shards."""
+
+        async def is_whole() -> bool:
+            status = await self.status()
+            alive = all(node["alive"] for node in status["nodes"])
+            serving = len(status["shards"]) == len(self.parts) and all(
+                shard["serving"] and shard["active"] for shard in status["shards"]
+            )
+            return alive and serving and status["can_lose"] == len(self.names) - 1
+
+        await self.until("copies are whole", is_whole, WHOLE_S)
+
+    async def agents_agree(self, when: str) -> None:
+        """Is every agent in the state his phone is in? By the cluster's API, without a process."""
+        wrong: list[str] = []
+        end = time.monotonic() + AGREE_S
+        while time.monotonic() < end:
+            with contextlib.suppress(Unreachable, Refused):
+                wrong = differing(await self.states(), await self.asked.rows("agents"))
+                if not wrong:
+                    return
+            await asyncio.sleep(POLL_S)
+        self.problems.append(f"{when}, {len(wrong)} agents differ: {wrong[:3]}")
+
+    # -- what the phones do --------------------------------------------------------------------------
+
+    async def come(self) -> None:
+        """Everybody comes and talks, rings or waits."""
+        for phones in self.phones.values():
+            await phones.start()
+            self.prefer(phones)
+        wanted = self.people
+        last: dict[str, int] = {}
+        changed = time.monotonic()
+        while time.monotonic() - changed < STILL_S:
+            people = await self.count()
+            if people != last:
+                last, changed = people, time.monotonic()
+            waits = wanted.waiting + wanted.ringing
+            if (people["talking"], people["waiting"]) == (wanted.talking, waits):
+                assert people["agents_ringing"] == wanted.ringing
+                return
+            await asyncio.sleep(POLL_S)
+        raise AssertionError(f"wanted {wanted}, and there are {last}")
+
+    def prefer(self, phones: Phones) -> None:
+        """Let phones go before the cluster where permitted: they are machines of their own."""
+        pid = phones.pid
+        with contextlib.suppress(PermissionError):
+            policy = os.SCHED_RR | os.SCHED_RESET_ON_FORK
+            os.sched_setscheduler(pid, policy, os.sched_param(PHONES_PRIORITY))
+
+    async def count(self) -> dict[str, int]:
+        """How many people do what."""
+        total = dict.fromkeys(
+            ("to_come", "dialling", "waiting", "talking", "over", "agents_ringing"), 0
+        )
+        for phones in self.phones.values():
+            if not phones.is_over:
+                state = (await phones.ask(state=True))["state"]
+                for name in total:
+                    total[name] += state[name]
+        return total
+
+    async def states(self) -> list[PhoneState]:
+        """The agents' phones now."""
+        found = []
+        for phones in self.phones.values():
+            report = (await phones.ask(report=True))["report"]
+            found += [PhoneState(**phone) for phone in report["verdict"]["phones"]]
+        return found
+
+    async def more(self, calls: int, rate: int) -> None:
+        """More callers over both shards, `rate` a second; they do not wait long."""
+        self.fresh += calls
+        for phones in self.phones.values():
+            await phones.ask(calls=calls // len(self.phones), rate=rate / len(self.phones))
+
+    async def mark(self, name: str) -> None:
+        for phones in self.phones.values():
+            await phones.ask(mark=name)
+
+    # -- what happens --------------------------------------------------------------------------------
+
+    async def strike(self, *pids: int, how: signal.Signals, name: str = "fault") -> float:
+        """Mark the moment and send the signal to all of them; the wall-clock time in seconds."""
+        self._load.begin()
+        await self.mark(name)
+        at_s = time.time()
+        for pid in pids:
+            os.kill(pid, how)
+        return at_s
+
+    async def taken_over(self, shard: str, epoch: int, since_s: float) -> None:
+        """Wait until a higher epoch of the shard is served, and note how long that took."""
+
+        async def serves() -> bool:
+            with contextlib.suppress(StopIteration):
+                at_s = next(
+                    at for at, one, then in self.serving() if one == shard and then > epoch
+                )
+                self.takeover_ms[shard] = round((at_s - since_s) * 1_000)
+                return True
+            return False
+
+        await self.until(f"{shard} is taken over", serves, TAKEOVER_S)
+
+    def serving(self) -> list[tuple[float, str, int]]:
+        """When which shard was served from, in which epoch, by the nodes' logs."""
+        found = []
+        for name in self.names:
+            for line in (self.cluster.data / "logs" / f"{name}.log").read_text().splitlines():
+                if '"event": "serving"' in line:
+                    said = json.loads(line)
+                    at_s = datetime.fromisoformat(said["timestamp"]).timestamp()
+                    found.append((at_s, said["shard"], said["epoch"]))
+        return sorted(found)
+
+    async def rest(self, seconds: float = FAULT_MS / 1_000 + 0.5) -> None:
+        """Let the phones go on as they do: gaps are measured over this time."""
+        await asyncio.sleep(seconds)
+        self._load.end()
+
+    async def finish(self) -> None:
+        """The talks may end, whoever waits is served, and all phones are gone."""
+        for phones in self.phones.values():
+            if not phones.is_over:
+                await phones.ask(release=True)
+        last: dict[str, int] = {}
+        changed = time.monotonic()
+        while not all(phones.is_over for phones in self.phones.values()):
+            people = await self.count()
+            if people != last:
+                last, changed = people, time.monotonic()
+            if time.monotonic() - changed > IDLE_S:
+                self.problems.append(f"nobody is served any more: {people}")
+                for phones in self.phones.values():
+                    if not phones.is_over:
+                        await phones.ask(stop=True)
+                break
+            await asyncio.sleep(POLL_S)
+        for phones in self.phones.values():
+            await phones.ended(round(ENDING_S * 1_000))
+
+    # -- what was seen -------------------------------------------------------------------------------
+
+    def log(self) -> list[facts.AnyFact]:
+        """What all phones saw."""
+        return [
+            fact for phones in self.phones.values() for fact in facts.read(phones.log.read_bytes())
+        ]
+
+    async def judged(self) -> Findings:
+        """The verdict, and the cluster's books compared with it."""
+        log = self.log()
+        verdict = judge(log)
+        done = await asyncio.to_thread(self.cluster.ask, "agents")
+        wrong = differing(verdict.phones, done)
+        if wrong:
+            self.problems.append(f"at the end, {len(wrong)} agents differ: {wrong[:3]}")
+        cdrs = await self.booked(verdict.offered)
+        return Findings(
+            verdict=verdict,
+            problems=self.problems,
+            takeover_ms=self.takeover_ms,
+            delays=delays(log),
+            cdrs=cdrs,
+            load=str(self._load),
+        )
+
+    async def booked(self, offered: int) -> int:
+        """How many call records there are; what does not add up becomes a problem."""
+        count, ledger = 0, {}
+        end = time.monotonic() + AGREE_S
+        while time.monotonic() < end:
+            with contextlib.suppress(Unreachable, NoCluster):
+                records = await self.asked.history("cdr")
+                count = len({record["call"] for record in records})
+                ledger = (await self.status())["ledger"]
+                if count == offered == ledger["received"] and not ledger["unaccounted"]:
+                    return count
+            await asyncio.sleep(POLL_S)
+        self.problems.append(f"{offered} calls were made, {count} have records; ledger {ledger}")
+        return count
+
+
+def delays(log: Sequence[facts.AnyFact]) -> dict[str, Delays]:
+    """How long INVITEs and BYEs of callers and agents waited for their 200 around the mark."""
+    marks = [fact.ms for fact in log if isinstance(fact, facts.Mark) and fact.name == "fault"]
+    found = {"INVITE→200": Delays(), "BYE→200": Delays()}
+    if not marks:
+        return found
+    fault_ms = min(marks)
+    asked: dict[tuple[str, str, str], int] = {}
+    for fact in sorted(log, key=lambda each: each.ms):
+        begun_ms, what = None, ""
+        match fact:
+            case facts.Invited():
+                asked[fact.who, fact.call, "INVITE→200"] = fact.ms
+            case facts.ByeSent():
+                asked[fact.who, fact.call, "BYE→200"] = fact.ms
+            case facts.Answered():
+                what = "INVITE→200"
+                begun_ms = asked.get((fact.who, fact.call, what))
+            case facts.ByeAnswered():
+                what = "BYE→200"
+                begun_ms = asked.get((fact.who, fact.call, what))
+            case _:
+                pass
+        if begun_ms is None:
+            continue
+        took_ms = fact.ms - begun_ms
+        if fault_ms - FAULT_MS <= begun_ms and fact.ms < fault_ms:
+            found[what].before.append(took_ms)
+        elif fact.ms >= fault_ms and begun_ms <= fault_ms + FAULT_MS:
+            found[what].after.append(took_ms)
+    return found
+
+
+def gap_is_small(gaps: Gaps) -> bool:
+    """No talker and no listener noticed the fault.
+
+    What a talker hears was sent by a simulated phone: where these were late themselves, a gap is
+    theirs as far as that goes, and the cluster's only beyond it.
+    """
+
+    def is_small(before_ms: int, after_ms: int) -> bool:
+        return after_ms <= GAP_MS or after_ms <= before_ms + WORSE_MS
+
+    return is_small(gaps.listeners_before_ms, gaps.listeners_after_ms) and (
+        is_small(gaps.talkers_before_ms, gaps.talkers_after_ms)
+        or gaps.talkers_after_ms - gaps.own_late_ms <= RELAYED_MS
+    )
+
+
+def unanswered(log: Sequence[facts.AnyFact]) -> list[str]:
+    """Callers who never got an answer of any kind."""
+    view = gather(log)
+    return [
+        call.who
+        for call in view.callers.values()
+        if call.answered_ms == NEVER and not call.refused and call.gone_ms == NEVER
+    ]
+
+
+class Load:
+    """How busy the machine was between two moments, to know what timings are worth."""
+
+    def __init__(self) -> None:
+        self._from: tuple[float, list[int]] | None = None
+        self._text = ""
+
+    def begin(self) -> None:
+        self._from = time.monotonic(), self._read()
+
+    def end(self) -> None:
+        if self._from is None:
+            return
+        since_s, then = self._from
+        passed = [now - old for now, old in zip(self._read(), then, strict=True)]
+        total = max(1, sum(passed))
+        idle, stolen = passed[3] + passed[4], passed[7]
+        self._text = (
+            f"machine {100 - 100 * idle // total} % busy, {100 * stolen // total} % stolen, "
+            f"in {time.monotonic() - since_s:.1f} s"
+        )
+        self._from = None
+
+    def _read(self) -> list[int]:
+        first = Path("/proc/stat").read_text().split("\n", 1)[0]
+        return [int(word) for word in first.split()[1:9]]
+
+    def __str__(self) -> str:
+        return self._text
+
+
+@contextlib.asynccontextmanager
+async def playing(
+    folder: Path, people: People, *, seed: int = 1, nodes: int = 3
+) -> AsyncIterator[Scene]:
+    """A scene on a cluster that is ready; everything of it is ended afterwards."""
+    scene = Scene(folder, people, seed=seed, nodes=nodes)
+    try:
+        async with cluster(scene.cluster.data, None) as found:
+            await scene.start(found)
+            yield scene
+    finally:
+        await scene.end()
