@@ -91,7 +91,20 @@ class SetAgent(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-class CloseLost(msgspec.Struct, frozen=True, gc=False):
-    """These calls were open when every copy of the shard died."""
+class LostCall(msgspec.Struct, frozen=True, gc=False):
+    """A call that was open when every copy of the shard died, as far as the database knows."""
 
-    calls: list[str]
+    call: str
+    number: str
+    caller: str
+    received_wall_ms: int
+    was_queued: bool
+    was_answered: bool
+
+
+class CloseLost(msgspec.Struct, frozen=True, gc=False):
+    """Every copy of the shard died: what the database knows of its open calls and its ledger."""
+
+    calls: list[LostCall]
+    ledger: dict[str, int]
+    """Facts by kind; those that name a class of the ledger count."""

@@ -36,6 +36,10 @@ _DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {
 }
 
 
+CLUSTER_LOST = "cluster_lost"
+"""Cause of calls whose every copy died."""
+
+
 class Calls:
     """One shard of calls."""
 
@@ -125,16 +129,7 @@ class Calls:
             case inputs.Configure():
                 self._configure(t, event.centre)
             case inputs.CloseLost():
-                for call in event.calls:
-                    t.fact("failed", call, cause="cluster_lost")
-                    t.fact(
-                        "ended",
-                        call,
-                        outcome="failed",
-                        cause="cluster_lost",
-                        by="system",
-                        ended_at=t.tx.wall_ms,
-                    )
+                self._close_lost(t, event)
             case ClusterLost():
                 t.fact("cluster_lost", epoch=event.epoch)
             case _:
@@ -171,6 +166,28 @@ class Calls:
                 flow.offer_timed_out(t, call)
             case _:
                 call.until_ms = 0
+
+    def _close_lost(self, t: Turn, event: inputs.CloseLost) -> None:
+        """Go on with the ledger of the database; what was open has failed, and says so."""
+        ledger: Ledger = t.tx.edit("ledger")
+        for name in Ledger.__struct_fields__:
+            setattr(ledger, name, getattr(ledger, name) + event.ledger.get(name, 0))
+        for lost in event.calls:
+            if not lost.was_queued:
+                t.fact("ended_before_queue", lost.call, cause=CLUSTER_LOST)
+            elif not lost.was_answered:
+                t.fact("failed", lost.call, cause=CLUSTER_LOST)
+            t.fact(
+                "ended",
+                lost.call,
+                number=lost.number,
+                caller=lost.caller,
+                received_at=lost.received_wall_ms,
+                outcome="failed",
+                cause=CLUSTER_LOST,
+                by="system",
+                ended_at=t.tx.wall_ms,
+            )
 
     def _set_agent(self, t: Turn, event: inputs.SetAgent) -> None:
         agent = t.edit_agent(event.agent)

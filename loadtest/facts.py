@@ -171,6 +171,8 @@ class Audio(Fact, frozen=True, kw_only=True):
     silent_ms: int
     """Time from the last packet to the end of listening."""
     windows: list[Window]
+    late: list[tuple[int, int]]
+    """(when it ended, its length) of each gap longer than hearing.LATE_MS, the first LATE_MAX."""
     sent: int
     held_ms: int = 0
     """Time this phone held the call and did not listen."""

@@ -24,6 +24,10 @@ MEASURE_EVERY = 10
 BUCKETS_MAX = 7_200
 """Seconds of gaps remembered per call: two hours."""
 
+LATE_MS = 30
+LATE_MAX = 256
+"""Gaps longer than LATE_MS are remembered one by one, so many in a call."""
+
 BEFORE_MS = 10_000
 AFTER_MS = 5_000
 
@@ -61,6 +65,7 @@ class Ear:
         "hears",
         "held_ms",
         "last_ms",
+        "late",
         "listening",
         "overflowed",
         "packets",
@@ -87,6 +92,8 @@ class Ear:
         self.hears = ""
         self.held_ms = 0.0
         self.last_ms = 0.0
+        self.late: list[tuple[int, int]] = []
+        """(when it ended, its length): gaps that were the longest yet of their second."""
         self.since_ms = now_ms
         self.listening = True
         self.overflowed = 0
@@ -105,6 +112,8 @@ class Ear:
             gap = ms - last
             if gap > self._bucket_gap and self.listening:
                 self._bucket_gap = gap
+                if gap > LATE_MS and len(self.late) < LATE_MAX:
+                    self.late.append((round(ms), round(gap)))
                 if gap > self.gap_ms:
                     self.gap_ms = gap
                     self.gap_at_ms = ms

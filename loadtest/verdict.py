@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from loadtest.facts import AnyFact, Mark, Window
+from loadtest.facts import AnyFact, Mark
+from loadtest.hearing import LATE_MS
 from loadtest.lost import Double, Loss, doubled, lost
 from loadtest.order import Overtaken, overtaken
 from loadtest.view import (
@@ -24,7 +25,7 @@ from loadtest.view import (
 )
 
 FAULT_MS = 5_000
-"""Gaps are compared for people whose call lasts so long after the mark (see facts.Window)."""
+"""Gaps are looked at for so long after a mark (see facts.Window)."""
 
 SAME_MS = 1_000
 """Marks of one name that lie so near are one."""
@@ -56,11 +57,11 @@ class Gaps(msgspec.Struct, frozen=True):
     mark: str
     at_ms: int
     talkers: int
-    """Phones in a talk at the mark whose call went on for 5 s more."""
+    """Phones in a talk at the mark; measured up to its end, where that is within the 5 s."""
     talkers_before_ms: int
     talkers_after_ms: int
     listeners: int
-    """Callers who waited at the mark and for 5 s more."""
+    """Callers who waited at the mark and were not connected within the 5 s."""
     listeners_before_ms: int
     listeners_after_ms: int
     own_late_ms: int
@@ -193,44 +194,52 @@ def _moments(marks: Sequence[Mark]) -> list[Mark]:
 
 
 def _gaps(mark: Mark, callers: Sequence[CallerCall], talked: Sequence[Talk]) -> Gaps:
-    until = mark.ms + FAULT_MS
-    talkers: dict[tuple[str, str], CallerCall | AgentCall] = {}
+    heard: dict[tuple[str, str], tuple[int, int, int]] = {}
     for talk in talked:
         pair: list[CallerCall | AgentCall] = [talk.caller]
         if talk.agent is not None:
             pair.append(talk.agent)
-        is_on = talk.sound.first_ms <= mark.ms and talk.sound.last_ms >= mark.ms - FAULT_MS
-        if is_on and all(_lasted(call, until) for call in pair):
-            talkers.update({(call.who, call.call): call for call in pair})
-    connected = {talk.caller.call for talk in talked if talk.sound.first_ms <= until}
-    listeners = [
-        call
+        until = min(mark.ms + FAULT_MS, *(call.end.hung_up_ms for call in pair), NEVER)
+        if talk.sound.first_ms <= mark.ms < until:
+            heard.update({(c.who, c.call): g for c in pair for g in _around(c, mark, until)})
+    connected = {talk.caller.call for talk in talked if talk.sound.first_ms <= mark.ms + FAULT_MS}
+    music = [
+        gaps
         for call in callers
-        if call.answered_ms <= mark.ms and _lasted(call, until) and call.call not in connected
+        if call.answered_ms <= mark.ms and call.call not in connected
+        for gaps in _around(call, mark, min(mark.ms + FAULT_MS, call.end.hung_up_ms))
+        if call.end.hung_up_ms > mark.ms
     ]
-    heard = [w for call in talkers.values() for w in _windows(call, mark)]
-    music = [w for call in listeners for w in _windows(call, mark)]
     return Gaps(
         mark=mark.name,
         at_ms=mark.ms,
-        talkers=len(talkers),
-        talkers_before_ms=max((w.before_ms for w in heard), default=0),
-        talkers_after_ms=max((w.after_ms for w in heard), default=0),
-        listeners=len(listeners),
-        listeners_before_ms=max((w.before_ms for w in music), default=0),
-        listeners_after_ms=max((w.after_ms for w in music), default=0),
-        own_late_ms=max((w.own_late_ms for w in (*heard, *music)), default=0),
+        talkers=len(heard),
+        talkers_before_ms=max((before for before, _, _ in heard.values()), default=0),
+        talkers_after_ms=max((after for _, after, _ in heard.values()), default=0),
+        listeners=len(music),
+        listeners_before_ms=max((before for before, _, _ in music), default=0),
+        listeners_after_ms=max((after for _, after, _ in music), default=0),
+        own_late_ms=max((late for _, _, late in (*heard.values(), *music)), default=0),
     )
 
 
-def _lasted(call: CallerCall | AgentCall, until: int) -> bool:
-    return call.end.hung_up_ms >= until and call.ears.audio is not None
+def _around(call: CallerCall | AgentCall, mark: Mark, until: int) -> list[tuple[int, int, int]]:
+    """The largest gaps (before, after) and how late the phones were; [] when it did not listen.
 
-
-def _windows(call: CallerCall | AgentCall, mark: Mark) -> list[Window]:
+    Up to `until`, when the first of the two hung up: what is not heard then is nobody's fault.
+    """
     audio = call.ears.audio
     windows = audio.windows if audio else []
-    return [w for w in windows if w.mark == mark.name and abs(w.at_ms - mark.ms) <= SAME_MS]
+    for window in windows:
+        if window.mark != mark.name or abs(window.at_ms - mark.ms) > SAME_MS or audio is None:
+            continue
+        after_ms = window.after_ms
+        if until < window.at_ms + FAULT_MS:
+            late = [gap for at, gap in audio.late if window.at_ms < at <= until]
+            silent_ms = until - (audio.ms - audio.silent_ms)
+            after_ms = max(min(after_ms, LATE_MS), silent_ms, *late, 0)
+        return [(window.before_ms, after_ms, window.own_late_ms)]
+    return []
 
 
 def _phone_state(phone: AgentPhone, by_voice: Mapping[str, Sequence[CallerCall]]) -> PhoneState:

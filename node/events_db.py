@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from calls.inputs import CloseLost, LostCall
+
 Row = tuple[str, str, int, int, str, str, bytes]
 """An event: id, shard, epoch, wall-clock ms, kind, call (or empty), its fields as a JSON object."""
 
@@ -90,9 +92,14 @@ SELECT_CDR = f"SELECT call, shard, epoch, {', '.join(CDR_FIELDS)}, more FROM cdr
 SELECT_EVENTS = "SELECT n, id, shard, epoch, wall_ms, kind, call, fields FROM events"
 
 SELECT_OPEN = """
-SELECT call FROM events WHERE kind = 'received' AND shard = ? AND call <> ''
+SELECT call, json_extract(fields, '$.number'), json_extract(fields, '$.caller'), wall_ms,
+EXISTS (SELECT 1 FROM events AS q WHERE q.call = events.call AND q.call <> '' AND q.kind = 'queued'),
+EXISTS (SELECT 1 FROM events AS a WHERE a.call = events.call AND a.call <> '' AND a.kind = 'answered')
+FROM events WHERE kind = 'received' AND shard = ? AND call <> ''
 AND NOT EXISTS (SELECT 1 FROM cdr WHERE cdr.call = events.call) ORDER BY n
 """
+
+SELECT_KINDS = "SELECT kind, count(*) FROM events WHERE shard = ? GROUP BY kind"
 
 Job = tuple[Sequence[Row], Done]
 
@@ -267,13 +274,19 @@ def read_events(path: Path, *, call: str = "", limit: int = 0) -> list[dict[str,
     return [as_event(row) for row in rows]
 
 
-def read_open_calls(path: Path, shard: str) -> list[str]:
-    """The calls of the shard that were received and have no CDR, oldest first."""
+def read_lost(path: Path, shard: str) -> CloseLost:
+    """What is known of a shard whose every copy died: its open calls and its facts by kind."""
     try:
         with reading(path) as connection:
-            return [str(row[0]) for row in connection.execute(SELECT_OPEN, (shard,))]
+            calls = [
+                LostCall(call, number or "", caller or "", wall_ms, bool(queued), bool(answered))
+                for call, number, caller, wall_ms, queued, answered in connection.execute(
+                    SELECT_OPEN, (shard,)
+                )
+            ]
+            return CloseLost(calls, dict(connection.execute(SELECT_KINDS, (shard,)).fetchall()))
     except sqlite3.OperationalError:  # no database yet: no call ever was
-        return []
+        return CloseLost([], {})
 
 
 def find_call(path: Path, named: str) -> str:

@@ -174,10 +174,10 @@ class Node:
         say(f"shard {name} is served by {self.options.name}, epoch {state.epoch}")
         self._post(name, inputs.Configure(self.centre))
         if lost:
-            open_calls = events_db.read_open_calls(self.directory.events, name)
-            log.error("cluster lost", shard=name, epoch=state.epoch, open_calls=len(open_calls))
-            if open_calls:
-                self._post(name, inputs.CloseLost(open_calls))
+            known = events_db.read_lost(self.directory.events, name)
+            log.error("cluster lost", shard=name, epoch=state.epoch, open_calls=len(known.calls))
+            say(f"shard {name}: every copy was lost, with {len(known.calls)} open calls")
+            self._post(name, known)
 
     def refuse(self, shard: str) -> str:
         """Why this node takes no new call of the shard now; empty: it does."""

@@ -54,6 +54,12 @@ class Phones:
         return PhonesFailed(f"the simulated phones of {self.name} failed: {why}")
 
     @property
+    def pid(self) -> int:
+        """Of the running simulation."""
+        assert self._process is not None, "start() comes first"
+        return self._process.pid
+
+    @property
     def is_over(self) -> bool:
         return self._process is None or self._process.returncode is not None
 

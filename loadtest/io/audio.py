@@ -248,6 +248,7 @@ class AudioEngine:
                 for name, at_ms in self.marks
                 if at_ms >= ear.began_ms
             ],
+            late=ear.late,
             sent=line.sent,
             held_ms=round(ear.held_ms),
         )

@@ -10,10 +10,10 @@ from typing import Protocol
 from media_servers.embedded import negotiation
 from media_servers.embedded.clock import Clock
 from media_servers.embedded.leg import Leg, Line
-from media_servers.embedded.mix import Mix, Tap
 from media_servers.embedded.negotiation import Media
-from media_servers.embedded.players import Loop, Once, Sound
+from media_servers.embedded.players import Sound
 from media_servers.embedded.recording import Recorder
+from media_servers.embedded.wiring import Live, Wiring
 from media_servers.verbs import (
     MAX_EVENTS,
     MAX_LEGS,
@@ -21,7 +21,6 @@ from media_servers.verbs import (
     Digit,
     Event,
     File,
-    Party,
     PlayEnded,
     Refused,
     Session,
@@ -67,27 +66,6 @@ class World(Protocol):
         ...
 
 
-class Live:
-    """A session as it is: what was applied last, its legs, its events."""
-
-    __slots__ = (
-        "applied", "ended", "legs", "media", "n", "pending", "players", "recorder", "routes",
-        "wanted",
-    )  # fmt: skip
-
-    def __init__(self, wanted: Session) -> None:
-        self.wanted = wanted
-        self.applied = Applied(wanted.id, wanted.counter, {}, {})
-        self.legs: dict[str, Leg] = {}
-        self.media: dict[str, Media] = {}
-        self.routes: dict[str, tuple[object, ...]] = {}
-        self.players: dict[int, Once] = {}
-        self.ended: list[int] = []
-        self.recorder: Recorder | None = None
-        self.n = 0
-        self.pending: list[Event] = []
-
-
 class Engine:
     """All sessions of one media server at `address`."""
 
@@ -98,6 +76,7 @@ class Engine:
         self._sessions: dict[tuple[str, str], Live] = {}
         self._epochs: dict[str, int] = {}
         self._dialling: dict[int, Leg] = {}
+        self._wiring = Wiring(clock, world.find_sound, self._ended)
         self.overloaded = False
         """No new sessions now; those that are there go on, and may change."""
 
@@ -155,7 +134,7 @@ class Engine:
         live.wanted = wanted
         live.n = max(live.n, wanted.seen)
         live.applied = Applied(wanted.id, wanted.counter, sdps, ports)
-        self._wire(live)
+        self._wiring.connect(live)
         return live.applied
 
     def delete(self, shard: str, epoch: int, session: str) -> None:
@@ -312,86 +291,6 @@ class Engine:
         leg.forget()
         self._dialling.pop(id(leg), None)
 
-    # --- who hears whom ---
-
-    def _wire(self, live: Live) -> None:
-        """Connect every leg to what it hears. Where that is as before, nothing is disturbed."""
-        sinks: dict[str, list[Leg]] = {name: [] for name in live.legs}
-        players: dict[int, Once] = {}
-        for wanted in live.wanted.legs:
-            leg = live.legs[wanted.name]
-            parties = [
-                live.legs[source.leg]
-                for source in wanted.hears
-                if isinstance(source, Party)
-                and source.leg in live.legs
-                and source.leg != wanted.name
-            ]
-            files = [source for source in wanted.hears if isinstance(source, File)]
-            for file in files:
-                if not file.loop and file.play not in live.ended:
-                    players[file.play] = (
-                        players.get(file.play)
-                        or live.players.get(file.play)
-                        or self._once(live, file)
-                    )
-            route = (
-                tuple((party.name, id(party), party.receives) for party in parties),
-                tuple(files),
-            )
-            if live.routes.get(wanted.name) != route:
-                live.routes[wanted.name] = route
-                self._route(live, leg, parties, files, players)
-            if len(parties) == 1 and not files:
-                sinks[parties[0].name].append(leg)
-        live.players = players
-        for name, leg in live.legs.items():
-            leg.sinks = tuple(sinks[name])
-        self._tap(live)
-
-    def _route(
-        self,
-        live: Live,
-        leg: Leg,
-        parties: list[Leg],
-        files: list[File],
-        players: dict[int, Once],
-    ) -> None:
-        leg.restart()
-        leg.timed = None
-        leg.hearing = {}
-        voices: list[Loop | Once] = []
-        for file in files:
-            if file.loop:
-                sound = self._world.find_sound(file.name)
-                assert sound is not None  # checked before anything was changed
-                voices.append(Loop(sound))
-            elif file.play in players:
-                voices.append(players[file.play])
-        if len(voices) == 1 and not parties:
-            leg.timed = voices[0]
-        elif parties and (voices or len(parties) > 1):
-            leg.hearing = {party.name: Tap() for party in parties}
-            leg.timed = Mix(tuple(leg.hearing.values()), voices)
-        elif len(voices) > 1:
-            leg.timed = Mix((), voices)
-        if leg.timed is None:
-            self._clock.drop(leg)
-        else:
-            self._clock.add(leg)
-
-    def _tap(self, live: Live) -> None:
-        """Give the mixes and the recording their taps."""
-        first = next(iter(live.legs.values()), None)
-        for leg in live.legs.values():
-            taps = [
-                other.hearing[leg.name] for other in live.legs.values() if leg.name in other.hearing
-            ]
-            if live.recorder is not None and leg is first:
-                taps.append(live.recorder.left)
-            leg.taps = tuple(taps)
-            leg.copy = live.recorder.right if live.recorder and leg is first else None
-
     def _stop_recording(self, live: Live) -> None:
         if live.recorder is not None:
             self._clock.drop(live.recorder)
@@ -400,15 +299,9 @@ class Engine:
 
     # --- events ---
 
-    def _once(self, live: Live, file: File) -> Once:
-        sound = self._world.find_sound(file.name)
-        assert sound is not None  # checked before anything was changed
-
-        def ended() -> None:
-            live.ended = [*live.ended[1 - MAX_ENDED :], file.play]
-            self._happen(live, PlayEnded(live.wanted.id, live.n + 1, file.play))
-
-        return Once(sound, ended)
+    def _ended(self, live: Live, play: int) -> None:
+        live.ended = [*live.ended[1 - MAX_ENDED :], play]
+        self._happen(live, PlayEnded(live.wanted.id, live.n + 1, play))
 
     def _digits(self, live: Live) -> Callable[[Leg, str], None]:
         def happened(leg: Leg, digits: str) -> None:

@@ -350,3 +350,17 @@ def test_digits_by_info_and_by_rtp_are_kept_once() -> None:
     )
     caller.bye()
     assert world.facts("ended")[0]["digits"].startswith("5")
+
+
+def test_a_lost_cluster_goes_on_with_the_ledger_and_closes_what_was_open() -> None:
+    world, _ = start()
+    lost = [
+        inputs.LostCall("a", "4001", "x", 1, was_queued=False, was_answered=False),
+        inputs.LostCall("b", "4001", "y", 2, was_queued=True, was_answered=False),
+        inputs.LostCall("c", "4001", "z", 3, was_queued=True, was_answered=True),
+    ]
+    world.post(inputs.CloseLost(lost, {"received": 4, "queued": 3, "answered": 2, "ended": 1}))
+
+    assert [cdr["cause"] for cdr in world.facts("ended")] == ["cluster_lost"] * 3
+    assert ledger(world.records)["failed"] == 1
+    accounted(world)

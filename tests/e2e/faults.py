@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from node.api import Refused, Unreachable
 from node.ask import Cluster as Asked
 from node.ask import NoCluster, cluster
 from node.directory import Directory
-from node.phones import Phones
+from node.phones import Phones, PhonesFailed
 from tests.e2e.cluster import Cluster, own_address
 
 SHARDS = ("north", "south")
@@ -263,6 +263,17 @@ class Scene:
         holders = Directory(self.cluster.data).holders()
         return next(pid for pid, what in holders if what == "media server")
 
+    def processes(self) -> dict[str, list[int]]:
+        """All our processes by what they are."""
+        found: dict[str, list[int]] = {
+            "phones": [phones.pid for phones in self.phones.values() if not phones.is_over],
+            "media": [],
+            "nodes": [],
+        }
+        for pid, what in Directory(self.cluster.data).holders():
+            found["media" if what == "media server" else "nodes"].append(pid)
+        return found
+
     async def until(self, what: str, fact: Any, timeout_s: float) -> Any:
         """Wait for a fact; a coroutine function that gives it when it is true."""
         end = time.monotonic() + timeout_s
@@ -362,12 +373,17 @@ class Scene:
 
     async def strike(self, *pids: int, how: signal.Signals, name: str = "fault") -> float:
         """Mark the moment and send the signal to all of them; the wall-clock time in seconds."""
-        self._load.begin()
+        self._load.begin(self.processes())
         await self.mark(name)
         at_s = time.time()
         for pid in pids:
             os.kill(pid, how)
         return at_s
+
+    def resume(self, pid: int) -> None:
+        """A process that was stopped goes on, if it is still there."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
     async def taken_over(self, shard: str, epoch: int, since_s: float) -> None:
         """Wait until a higher epoch of the shard is served, and note how long that took."""
@@ -397,7 +413,7 @@ class Scene:
     async def rest(self, seconds: float = FAULT_MS / 1_000 + 0.5) -> None:
         """Let the phones go on as they do: gaps are measured over this time."""
         await asyncio.sleep(seconds)
-        self._load.end()
+        self._load.end(self.processes())
 
     async def finish(self) -> None:
         """The talks may end, whoever waits is served, and all phones are gone."""
@@ -407,7 +423,10 @@ class Scene:
         last: dict[str, int] = {}
         changed = time.monotonic()
         while not all(phones.is_over for phones in self.phones.values()):
-            people = await self.count()
+            try:
+                people = await self.count()
+            except PhonesFailed:  # ended between two looks; `ended` tells how
+                break
             if people != last:
                 last, changed = people, time.monotonic()
             if time.monotonic() - changed > IDLE_S:
@@ -522,34 +541,54 @@ def unanswered(log: Sequence[facts.AnyFact]) -> list[str]:
 
 
 class Load:
-    """How busy the machine was between two moments, to know what timings are worth."""
+    """How busy the machine was between two moments, and with what: what timings are worth."""
 
     def __init__(self) -> None:
-        self._from: tuple[float, list[int]] | None = None
+        self._since_s = 0.0
+        self._machine: list[int] = []
+        self._ours: dict[tuple[str, int], int] = {}
         self._text = ""
 
-    def begin(self) -> None:
-        self._from = time.monotonic(), self._read()
+    def begin(self, ours: Mapping[str, Sequence[int]]) -> None:
+        """`ours`: process ids by what they are."""
+        self._since_s = time.monotonic()
+        self._machine = _machine_ticks()
+        self._ours = _ticks(ours)
 
-    def end(self) -> None:
-        if self._from is None:
+    def end(self, ours: Mapping[str, Sequence[int]]) -> None:
+        if not self._machine:
             return
-        since_s, then = self._from
-        passed = [now - old for now, old in zip(self._read(), then, strict=True)]
-        total = max(1, sum(passed))
-        idle, stolen = passed[3] + passed[4], passed[7]
-        self._text = (
-            f"machine {100 - 100 * idle // total} % busy, {100 * stolen // total} % stolen, "
-            f"in {time.monotonic() - since_s:.1f} s"
+        passed_s = time.monotonic() - self._since_s
+        machine = [now - old for now, old in zip(_machine_ticks(), self._machine, strict=True)]
+        per_core = passed_s * os.sysconf("SC_CLK_TCK") / 100
+        used: dict[str, int] = {}
+        for (what, pid), ticks in _ticks(ours).items():
+            used[what] = used.get(what, 0) + ticks - self._ours.get((what, pid), 0)
+        idle, stolen = machine[3] + machine[4], machine[7]
+        busy = sum(machine) - idle - stolen
+        shares = {**used, "others": busy - sum(used.values()), "stolen": stolen, "idle": idle}
+        self._machine = []
+        self._text = "% of a core: " + " ".join(
+            f"{what} {max(0, round(ticks / per_core))}" for what, ticks in shares.items()
         )
-        self._from = None
-
-    def _read(self) -> list[int]:
-        first = Path("/proc/stat").read_text().split("\n", 1)[0]
-        return [int(word) for word in first.split()[1:9]]
 
     def __str__(self) -> str:
         return self._text
+
+
+def _machine_ticks() -> list[int]:
+    first = Path("/proc/stat").read_text().split("\n", 1)[0]
+    return [int(word) for word in first.split()[1:9]]
+
+
+def _ticks(processes: Mapping[str, Sequence[int]]) -> dict[tuple[str, int], int]:
+    found = {}
+    for what, pids in processes.items():
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                found[what, pid] = int(words[11]) + int(words[12])
+    return found
 
 
 @contextlib.asynccontextmanager

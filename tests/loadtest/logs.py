@@ -30,6 +30,7 @@ def audio(
         gap_at_ms=ms,
         silent_ms=silent_ms,
         windows=list(windows),
+        late=[],
         sent=100,
     )
 

@@ -242,11 +242,11 @@ def _window(before: int, after: int) -> Window:
     return Window(mark="fault", at_ms=5_000, before_ms=before, after_ms=after, own_late_ms=3)
 
 
-def test_gaps_around_a_fault_are_those_of_talkers_who_stayed() -> None:
+def test_gaps_around_a_fault_are_told_apart_for_talkers_and_for_those_who_wait() -> None:
     story = Story().join("1001", "1002")
-    for n, (agent, until) in enumerate((("1001", 12_000), ("1002", 7_000))):
+    for n, (agent, until) in enumerate((("1001", 12_000), ("1002", 4_000))):
         story.talk(n, agent, at=1_000, offered=1_100, until=until)
-    call = story.wait(2, at=1_200, until=11_000)
+    story.wait(2, at=1_200, until=11_000)
     for at in (5_000, 5_004):  # by two simulations
         story.log.append(facts.Mark(ms=at, who="", name="fault"))
     windows = {"c0": (22, 41), "1001": (25, 38), "c1": (21, 900), "1002": (21, 20), "c2": (20, 99)}
@@ -258,7 +258,29 @@ def test_gaps_around_a_fault_are_those_of_talkers_who_stayed() -> None:
     assert (gaps.talkers, gaps.talkers_before_ms, gaps.talkers_after_ms) == (2, 25, 41)
     assert (gaps.listeners, gaps.listeners_after_ms, gaps.own_late_ms) == (1, 99, 3)
     assert verdict.missing == 10
-    assert call == "in-2"
+
+
+@pytest.mark.parametrize(
+    ("late", "silent_ms", "gap_ms"),
+    [([], 510, 30), ([(5_200, 61), (6_600, 99)], 510, 61), ([], 800, 300)],
+)
+def test_after_the_other_side_hung_up_silence_is_no_gap(
+    late: list[tuple[int, int]], silent_ms: int, gap_ms: int
+) -> None:
+    """The agent hung up at 6,500, his caller was told at 7,000."""
+    story = Story().join("1001")
+    story.talk(0, "1001", at=1_000, offered=1_100, until=6_500, caller_hangs_up=False)
+    story.log.append(facts.Mark(ms=5_000, who="", name="fault"))
+    mine, yours = [fact for fact in story.log if isinstance(fact, facts.Audio)]
+    story.replace(
+        mine,
+        msgspec.structs.replace(
+            mine, ms=7_000, windows=[_window(21, 510)], late=late, silent_ms=silent_ms
+        ),
+    )
+    story.replace(yours, msgspec.structs.replace(yours, windows=[_window(20, 20)]))
+    (gaps,) = judge(story.log).gaps
+    assert (gaps.talkers, gaps.talkers_after_ms) == (2, gap_ms)
 
 
 def test_the_phones_say_what_state_their_agents_are_in() -> None:

@@ -1,6 +1,10 @@
 """The demo: what it sets up, and that it tells a loss from none."""
 
 import json
+import os
+import signal
+import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,7 @@ from node.config import load_centre
 from node.demo import centre_yaml, free_network, parts, phone_words
 from node.directory import Directory
 from node.outcome import Options, Outcome, as_document
-from tests.node.running import keepline
+from tests.node.running import KEEPLINE, keepline
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 3])
@@ -99,6 +103,28 @@ def test_a_demo_with_a_killed_node_loses_nothing(demo: Callable[..., tuple[int, 
     assert document["order_kept"] is True
     assert document["fault"]["node"] == "n1"
     assert document["fault"]["takeover_ms"] > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_that_is_told_to_end_leaves_nothing(number: signal.Signals) -> None:
+    with tempfile.TemporaryDirectory(prefix="kl") as folder:  # short: a socket lies in it
+        running = subprocess.Popen(
+            [*KEEPLINE, "demo", "--calls", "4", "--agents", "2"],
+            env=os.environ | {"TMPDIR": folder},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with running:
+            assert running.stdout
+            assert any("callers come" in line for line in running.stdout)
+            (data,) = Path(folder).glob("*/data")
+            processes = [pid for pid, _ in Directory(data).holders()]
+            assert len(processes) == 5
+            running.send_signal(number)
+            assert running.wait(60) == 130
+
+        assert list(Path(folder).iterdir()) == []
+        assert not any(Path(f"/proc/{pid}").exists() for pid in processes)
 
 
 def test_a_demo_with_one_node_shows_the_loss(demo: Callable[..., tuple[int, Any]]) -> None:

@@ -130,12 +130,29 @@ async def test_calls_without_a_record_are_open(db: EventsDb) -> None:
         row(5, "received", call="d"),
     )
 
-    assert events_db.read_open_calls(db.path, "main") == ["a", "d"]
-    assert events_db.read_open_calls(db.path, "south") == ["c"]
+    lost = events_db.read_lost(db.path, "main")
+    assert [one.call for one in lost.calls] == ["a", "d"]
+    assert lost.ledger == {"received": 3, "ended": 1}
+    assert [one.call for one in events_db.read_lost(db.path, "south").calls] == ["c"]
+
+
+async def test_how_far_an_open_call_had_come_is_known(db: EventsDb) -> None:
+    await insert(
+        db,
+        row(1, "received", call="a", number="4001", caller="x"),
+        row(2, "received", call="b"),
+        row(3, "queued", call="b"),
+        row(4, "answered", call="b"),
+    )
+
+    first, second = events_db.read_lost(db.path, "main").calls
+    assert (first.number, first.caller) == ("4001", "x")
+    assert (first.was_queued, first.was_answered) == (False, False)
+    assert (second.was_queued, second.was_answered) == (True, True)
 
 
 def test_before_the_first_call_no_call_is_open(tmp_path: Path) -> None:
-    assert events_db.read_open_calls(tmp_path / "events.db", "main") == []
+    assert events_db.read_lost(tmp_path / "events.db", "main").calls == []
 
 
 async def test_three_writers_start_at_once_and_lose_nothing(tmp_path: Path) -> None:

@@ -119,17 +119,19 @@ def test_when_up_is_killed_its_nodes_go_on_and_a_second_up_is_refused(tmp_path: 
         assert all(node["alive"] for node in first.status()["nodes"])
 
 
-def test_a_node_that_dies_is_started_again_as_another_process(tmp_path: Path) -> None:
+def test_a_node_that_dies_is_started_again_and_up_says_who_serves_now(tmp_path: Path) -> None:
     with up(tmp_path) as running:
-        before = running.status("--wait", "ready")["nodes"]
-        os.kill(before[1]["pid"], signal.SIGKILL)
-        until(lambda: running.nodes()["n2"] != before[1]["pid"])
-        after = running.status("--wait", "ready")["nodes"]
+        status = running.status("--wait", "ready")
+        active = next(node for node in status["nodes"] if node["name"] == "n1")
+        assert status["shards"][0]["active"] == "n1"
+        os.kill(active["pid"], signal.SIGKILL)
+        until(lambda: running.nodes()["n1"] not in (0, active["pid"]))
+        after = running.status("--wait", "ready")
 
-        assert after[0] == before[0]
-        assert after[1]["pid"] != before[1]["pid"]
+        assert after["shards"][0]["active"] == "n2"
         said = running.output.read_text()
-        assert f"node n2 (pid {before[1]['pid']}) was killed by SIGKILL" in said
+        assert f"node n1 (pid {active['pid']}) was killed by SIGKILL; starts again in 0.5 s" in said
+        assert f"shard main is served by n2, epoch {status['shards'][0]['epoch'] + 1}" in said
 
 
 def test_a_media_server_that_dies_is_started_again(tmp_path: Path) -> None:
