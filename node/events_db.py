@@ -93,8 +93,14 @@ SELECT_EVENTS = "SELECT n, id, shard, epoch, wall_ms, kind, call, fields FROM ev
 
 SELECT_OPEN = """
 SELECT call, json_extract(fields, '$.number'), json_extract(fields, '$.caller'), wall_ms,
-EXISTS (SELECT 1 FROM events AS q WHERE q.call = events.call AND q.call <> '' AND q.kind = 'queued'),
-EXISTS (SELECT 1 FROM events AS a WHERE a.call = events.call AND a.call <> '' AND a.kind = 'answered')
+EXISTS (
+    SELECT 1 FROM events AS q
+    WHERE q.call = events.call AND q.call <> '' AND q.kind = 'queued'
+),
+EXISTS (
+    SELECT 1 FROM events AS a
+    WHERE a.call = events.call AND a.call <> '' AND a.kind = 'answered'
+)
 FROM events WHERE kind = 'received' AND shard = ? AND call <> ''
 AND NOT EXISTS (SELECT 1 FROM cdr WHERE cdr.call = events.call) ORDER BY n
 """

@@ -60,8 +60,7 @@ def build(
 def parse(datagram: bytes) -> Packet:
     """The packet in a datagram; BadPacket if it is none."""
     start, end = payload_span(datagram, len(datagram))
-    first, second, seq, timestamp, ssrc = HEADER.unpack_from(datagram)
-    del first
+    _, second, seq, timestamp, ssrc = HEADER.unpack_from(datagram)
     return Packet(second & 0x7F, second >= MARKER, seq, timestamp, ssrc, datagram[start:end])
 
 

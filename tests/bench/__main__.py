@@ -32,8 +32,8 @@ HOLD: dict[str, dict[str, float]] = {
 LOWER = ("calls_per_s",)
 
 
-def both(row: str) -> Callable[..., dict[str, dict[str, Any]]]:
-    """A measurement that gives one row."""
+def measurement(row: str) -> Callable[..., dict[str, dict[str, Any]]]:
+    """What gives the figures of a row, and of those that are measured with it."""
     alone: dict[str, Callable[..., dict[str, Any]]] = {
         "parse_invite": stack.parse_invite,
         "signalling": stack.signalling,
@@ -73,7 +73,7 @@ def main() -> int:
             continue
         say(row)
         speed = loop_ns()
-        for name, figures in both(row)(quick=args.quick).items():
+        for name, figures in measurement(row)(quick=args.quick).items():
             found[name] = judged(name, figures) | {"loop_ns": speed}
             say(f"{name}: {json.dumps(found[name])}")
     document = {

@@ -18,7 +18,7 @@ from calls.machine import Calls
 from cluster.machine import Step
 from sip.message import Message, parse
 from sip.transaction import Layer
-from tests.bench.wire import Request, Response, respond
+from tests.bench.wire import Received, Request, respond
 
 Address = tuple[str, int]
 
@@ -200,7 +200,7 @@ class Stack:
         self.now_ms += 100
         request = Request(invite(10_000_000 + self._n))
         self._receive(request.datagram, CALLER)
-        answer, offered = self._take(b"SIP/2.0 200"), None
+        answer = self._take(b"SIP/2.0 200")
         self._receive(request.ack(answer), CALLER)
         offered = self._take(b"INVITE ")
         self._receive(respond(offered, 180, tag="desk"), AGENT)
@@ -228,10 +228,10 @@ class Stack:
         work()
         self.spent_ns += time.thread_time_ns() - began
 
-    def _take(self, start: bytes) -> Response:
+    def _take(self, start: bytes) -> Received:
         """The next datagram that begins so; what came before it is passed over."""
         while self._out:
             datagram, _ = self._out.popleft()
             if datagram.startswith(start):
-                return Response(datagram)
+                return Received(datagram)
         raise AssertionError(f"no {start!r}")

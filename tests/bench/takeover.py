@@ -10,10 +10,11 @@ import select
 import signal
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.bench.cluster import measured, percentile, say
+from tests.bench.cluster import measured, say
 from tests.bench.phones import Call, Phones
 from tests.bench.waiting import fill
 from tests.e2e.cluster import Cluster, until
@@ -48,7 +49,7 @@ def silences(number: signal.Signals, runs: int) -> dict[str, Any]:
             found.append(Fault(phones, pid, number).measure())
             say(f"{number.name} of {name}: {found[-1]:.0f} ms")
             phones.check()
-            until("another is active", lambda name=name: cluster.shard()["active"] != name)
+            until("another is active", partial(has_moved, cluster, name))
         kept = cluster.shard()["calls"]
         assert not phones.lost, f"{len(phones.lost)} requests had no answer"
     return {
@@ -59,6 +60,11 @@ def silences(number: signal.Signals, runs: int) -> dict[str, Any]:
         "calls_after": kept,
         "nodes": NODES,
     }
+
+
+def has_moved(cluster: Cluster, old: str) -> bool:
+    """Does another node than `old` lead the shard?"""
+    return bool(cluster.shard()["active"] != old)
 
 
 class Fault:
@@ -129,6 +135,3 @@ def is_stopped(pid: int) -> bool:
             for thread in Path(f"/proc/{pid}/task").iterdir()
         )
     return True
-
-
-__all__ = ["Cluster", "hang", "kill", "percentile"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.bench.cluster import Processes, cpu_s, idle_cpu, measured, percentile, say
 from tests.bench.phones import Desk, Phones, description
-from tests.e2e.cluster import Cluster, until
+from tests.e2e.cluster import until
 
 WAITING = 5_000
 LISTENERS = 200
@@ -143,6 +143,3 @@ def dropped(host: str, port: int) -> int:
         if fields[1] == wanted:
             return int(fields[12])
     raise AssertionError(wanted)
-
-
-__all__ = ["Cluster", "fill", "hang_ups", "music", "waiting"]

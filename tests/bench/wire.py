@@ -9,7 +9,7 @@ _TAG = re.compile(rb";tag=([^;>\s]+)")
 _URI = re.compile(rb"<([^>]+)>")
 
 
-class Response:
+class Received:
     """A datagram that was received: a request or a response, with the headers that matter."""
 
     __slots__ = ("contact", "cseq", "datagram", "from_", "id", "method", "status", "to", "vias")
@@ -36,9 +36,6 @@ class Response:
         is_response = first[0] == b"SIP/2.0"
         self.status = int(first[1]) if is_response else 0
         self.method = self.cseq.partition(b" ")[2] if is_response else first[0]
-
-
-Received = Response
 
 
 def respond(
@@ -71,7 +68,7 @@ class Request:
 
     def __init__(self, datagram: bytes) -> None:
         self.datagram = datagram
-        self._sent = Response(datagram)
+        self._sent = Received(datagram)
         self._uri = datagram.split(b" ", 2)[1]
         self._n = 0
 

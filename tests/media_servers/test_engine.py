@@ -207,7 +207,7 @@ def test_a_discarded_session_is_made_anew_by_the_next_apply() -> None:
 
 
 def test_an_apply_that_changes_nothing_heard_disturbs_no_mix() -> None:
-    engine, world, clock = made()
+    engine, world, _ = made()
     session = CALL
     for name in ("a", "b", "c"):
         session = verbs.answer(session, name, OFFER)
@@ -220,4 +220,3 @@ def test_an_apply_that_changes_nothing_heard_disturbs_no_mix() -> None:
 
     assert {name: (leg.timed, leg.taps) for name, leg in legs.items()} == before
     assert world.recorders == 0
-    del clock

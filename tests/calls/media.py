@@ -1,0 +1,235 @@
+"""A media server for the sweep: wanted sessions in, SDP and events out, and who hears what.
+
+It keeps what a real one keeps over the death of nodes, orders commands by (epoch, counter), refuses
+lower epochs, tells an unacknowledged event again to a new node, and forgets all when it restarts.
+Its SDP is made by the embedded server's own rules.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+
+from media_servers.embedded import negotiation
+from media_servers.verbs import (
+    Applied,
+    Digit,
+    Event,
+    File,
+    Party,
+    PlayEnded,
+    Refused,
+    Session,
+)
+from media_servers.verbs import Leg as WantedLeg
+from sip import sdp
+
+ADDRESS = "127.0.0.1"
+FIRST_PORT = 30_000
+SOUNDS = {"welcome.wav": 1_500, "music.wav": 6_000}
+"""Length in ms."""
+
+Hearing = Callable[[int, str], None]
+"""Told the RTP port of a phone and what it hears from now on."""
+
+
+@dataclass
+class Live:
+    """A session as it is."""
+
+    wanted: Session
+    applied: Applied
+    n: int = 0
+    pending: list[Event] = field(default_factory=list)
+    playing: dict[int, None] = field(default_factory=dict)
+    ended: dict[int, None] = field(default_factory=dict)
+
+
+class MediaServer:
+    """One server; `at(delay_ms, call)` is the world's clock."""
+
+    def __init__(
+        self,
+        at: Callable[[int, Callable[[], None]], None],
+        emit: Callable[[Event], None],
+        hears: Hearing,
+    ) -> None:
+        self._at = at
+        self._emit = emit
+        self._hears = hears
+        self.is_up = True
+        self.life = 0
+        self.sessions: dict[str, Live] = {}
+        self.epoch = 0
+        self.taken_below = 0
+        """Recorded ports below this one belong to somebody else now."""
+        self.refuses: dict[str, None] = {}
+        """Session legs whose phone's SDP is not acceptable to it."""
+        self._next_port = FIRST_PORT
+        self._heard: dict[int, str] = {}
+
+    # Life.
+
+    def stop(self) -> None:
+        """It dies, and all sessions with it."""
+        self.is_up = False
+        self.life += 1
+        self.sessions.clear()
+        self._listen()
+
+    def start(self, *, other_ports: bool) -> None:
+        """It is back, and has nothing. `other_ports`: those it had are gone."""
+        self.is_up = True
+        if other_ports:
+            self.taken_below = self._next_port = self._next_port + 100
+
+    # Commands.
+
+    def apply(self, wanted: Session) -> Applied:
+        """Make it so. Raises Refused."""
+        self._heed(wanted.epoch)
+        live = self.sessions.get(wanted.id)
+        if live is not None:
+            live.pending = [event for event in live.pending if event.n > wanted.seen]
+            if (wanted.epoch, wanted.counter) <= (live.wanted.epoch, live.wanted.counter):
+                return live.applied
+        ports: dict[str, int] = {}
+        sdps: dict[str, str] = {}
+        for leg in wanted.legs:
+            ports[leg.name] = self._port(live, leg)
+            ours = _ours(f"{wanted.id}/{leg.name}", leg, ports[leg.name])
+            if ours:
+                sdps[leg.name] = ours
+            for source in leg.hears:
+                if isinstance(source, File) and source.name not in SOUNDS:
+                    raise Refused("no_file", source.name)
+        applied = Applied(wanted.id, wanted.counter, sdps, ports)
+        if live is None:
+            live = self.sessions[wanted.id] = Live(wanted, applied)
+        live.wanted, live.applied = wanted, applied
+        live.n = max(live.n, wanted.seen)
+        self._play(live)
+        self._listen()
+        return applied
+
+    def delete(self, epoch: int, session: str) -> None:
+        """End a session; no matter if there is none. Raises Refused."""
+        self._heed(epoch)
+        self.sessions.pop(session, None)
+        self._listen()
+
+    def query(self, epoch: int) -> list[str]:
+        """The sessions there are. Raises Refused."""
+        self._heed(epoch)
+        return sorted(self.sessions)
+
+    def pending(self) -> list[Event]:
+        """What nobody has acknowledged yet."""
+        return [event for live in self.sessions.values() for event in live.pending]
+
+    def press(self, rtp: int, digits: str) -> None:
+        """The phone at this RTP port sends digits (RFC 4733)."""
+        for live in self.sessions.values():
+            for leg in live.wanted.legs:
+                if port_of(leg.remote) == rtp:
+                    for digit in digits:
+                        self._happen(live, Digit(live.wanted.id, live.n + 1, leg.name, digit))
+
+    def _heed(self, epoch: int) -> None:
+        if epoch < self.epoch:
+            raise Refused("old_epoch")
+        self.epoch = epoch
+
+    def _port(self, live: Live | None, leg: WantedLeg) -> int:
+        have = live.applied.ports.get(leg.name) if live is not None else None
+        if have is not None and leg.port in (0, have):
+            return have
+        if leg.port:
+            if leg.port < self.taken_below:
+                raise Refused("no_ports", str(leg.port))
+            return leg.port
+        self._next_port += 2
+        return self._next_port - 2
+
+    # Sound.
+
+    def _play(self, live: Live) -> None:
+        wanted = {
+            source.play: source
+            for leg in live.wanted.legs
+            for source in leg.hears
+            if isinstance(source, File) and not source.loop
+        }
+        live.playing = {play: None for play in live.playing if play in wanted}
+        for play, file in wanted.items():
+            if play not in live.playing and play not in live.ended:
+                live.playing[play] = None
+                self._at(SOUNDS[file.name], lambda play=play: self._ended(live, play))  # type: ignore[misc]
+
+    def _ended(self, live: Live, play: int) -> None:
+        if self.sessions.get(live.wanted.id) is live and play in live.playing:
+            live.ended[play] = None
+            self._happen(live, PlayEnded(live.wanted.id, live.n + 1, play))
+
+    def _happen(self, live: Live, event: Event) -> None:
+        live.n = event.n
+        live.pending.append(event)
+        self._emit(event)
+
+    def _listen(self) -> None:
+        """Tell the phones what they hear, where that has changed."""
+        heard: dict[int, str] = {}
+        for live in self.sessions.values():
+            for leg in live.wanted.legs:
+                port = port_of(leg.remote)
+                if port:
+                    heard[port] = self._sound(live, leg)
+        for port, what in heard.items():
+            if self._heard.get(port) != what:
+                self._hears(port, what)
+        for port in self._heard:
+            if port not in heard:
+                self._hears(port, "")
+        self._heard = heard
+
+    def _sound(self, live: Live, leg: WantedLeg) -> str:
+        """The file, or the RTP port of the phone, that a leg hears; "" for silence."""
+        for source in leg.hears:
+            if isinstance(source, File):
+                return "" if source.play in live.ended else source.name
+            if isinstance(source, Party):
+                other = next((other for other in live.wanted.legs if other.name == source.leg), None)
+                return str(port_of(other.remote)) if other is not None and other.remote else ""
+        return ""
+
+
+@cache
+def _ours(origin: str, leg: WantedLeg, port: int) -> str:
+    """Our SDP for a leg, by the embedded server's rules. Raises Refused."""
+    version = leg.version
+    if leg.offers:
+        ours = negotiation.our_offer(address=ADDRESS, port=port, origin=origin, version=version)
+    elif leg.remote:
+        ours = negotiation.our_answer(
+            leg.remote, address=ADDRESS, port=port, origin=origin, version=version
+        )
+    else:
+        return ""
+    if leg.remote:
+        negotiation.agreed(ours, leg.remote)
+    return ours
+
+
+@cache
+def port_of(description: str) -> int:
+    """The audio port in an SDP; 0 without one."""
+    if not description:
+        return 0
+    view = sdp.audio(sdp.parse(description))
+    return view.port if view is not None else 0
+
+
+@cache
+def direction_of(description: str) -> str:
+    """What its author wants to do with the audio; "" without any."""
+    view = sdp.audio(sdp.parse(description)) if description else None
+    return view.direction if view is not None else ""

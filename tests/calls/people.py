@@ -1,0 +1,211 @@
+"""The phones of the sweep: loadtest's callers and agents behind real transaction layers."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from loadtest import facts, identity
+from loadtest.agent import Agent, AgentPlan, OfferPlan
+from loadtest.caller import Caller, CallerPlan
+from loadtest.effects import (
+    Acked,
+    Ask,
+    Direct,
+    Effect,
+    Event,
+    Expired,
+    Hears,
+    Hush,
+    Note,
+    Press,
+    Received,
+    Reply,
+    Speak,
+    Start,
+    Tick,
+)
+from loadtest.facts import AnyFact
+from loadtest.leg import End, Leg, Phone
+from sip import dialog as dialogs
+from sip.message import Message
+from sip.transaction import Layer
+from sip.uri import Address
+
+if TYPE_CHECKING:
+    from tests.calls.sweep import Sweep
+
+SHARD: Address = ("127.0.0.1", 5060)
+
+Moment = tuple[type[AnyFact], int, Callable[["Person"], None]]
+"""So many ms after the person's first fact of this kind, that is done to him."""
+
+
+class Person:
+    """Somebody with a phone."""
+
+    def __init__(
+        self,
+        world: "Sweep",
+        human: Caller | Agent,
+        address: Address,
+        rtp: int,
+        moments: tuple[Moment, ...] = (),
+    ) -> None:
+        self.world = world
+        self.human = human
+        self.address = address
+        self.rtp = rtp
+        self.faults: list[Exception] = []
+        self.facts: list[AnyFact] = []
+        self._moments = list(moments)
+        self.layer = Layer(
+            lambda datagram, dst: world.send(datagram, address, dst),
+            self,
+            world.now_ms,
+            sent_by=f"{address[0]}:{address[1]}",
+            on_fault=self.faults.append,
+        )
+
+    @property
+    def leg(self) -> Leg | None:
+        """The call he is in; None between calls."""
+        if isinstance(self.human, Caller):
+            return self.human.leg
+        return self.human.line.leg if self.human.line is not None else None
+
+    @property
+    def is_up(self) -> bool:
+        """He is in a call that is up and has nothing under way."""
+        leg = self.leg
+        if isinstance(self.human, Agent) and not (self.human.line and self.human.line.confirmed):
+            return False
+        return leg is not None and leg.end is End.UP and leg.reinvite is None and bool(leg.theirs)
+
+    @property
+    def next_ms(self) -> int | None:
+        times = (self.layer.next_ms, self.human.deadline_ms)
+        return min((time for time in times if time is not None), default=None)
+
+    def tick(self, now_ms: int) -> None:
+        self.layer.tick(now_ms)
+        due_ms = self.human.deadline_ms
+        if due_ms is not None and due_ms <= now_ms:
+            self.world.before_acting(self)
+            self.step(Tick())
+
+    def on_request(self, msg: Message, source: Address) -> None:
+        self.step(Received(msg, source))
+
+    def on_response(self, msg: Message, source: Address) -> None:
+        self.step(Received(msg, source))
+
+    def on_timeout(self, branch: str, method: str) -> None:
+        self.step(Expired(branch, method))
+
+    def hears(self, what: str) -> None:
+        if self.leg is not None:
+            self.step(Hears(self.leg.call, what))
+
+    def step(self, event: Event) -> None:
+        for effect in self.human.step(event, self.world.now_ms):
+            self._perform(effect)
+
+    def info(self, signal: str) -> None:
+        """A key by INFO."""
+        leg = self.leg
+        if leg is None or leg.end is not End.UP:
+            return
+        leg.dialog.local_cseq += 1
+        branch = leg.branch()
+        datagram = dialogs.request(
+            leg.dialog,
+            "INFO",
+            cseq=leg.dialog.local_cseq,
+            branch=branch,
+            sent_by=leg.phone.sent_by,
+            headers=(("Content-Type", "application/dtmf-relay"),),
+            body=f"Signal={signal}\r\nDuration=100\r\n",
+        )
+        self.layer.request("INFO", branch, datagram, leg.dialog.next_hop, self.world.now_ms)
+
+    def hold(self, *, hold: bool) -> None:
+        """A re-INVITE, now."""
+        leg = self.leg
+        out: list[Effect] = []
+        if leg is not None:
+            leg.hold(self.world.now_ms, out, hold=hold)
+        for effect in out:
+            self._perform(effect)
+
+    def saw(self, kind: type[AnyFact]) -> list[AnyFact]:
+        return [fact for fact in self.facts if isinstance(fact, kind)]
+
+    def _perform(self, effect: Effect) -> None:
+        now_ms = self.world.now_ms
+        match effect:
+            case Ask(method, branch, datagram, dst):
+                self.layer.request(method, branch, datagram, dst, now_ms)
+            case Reply(origin, status, datagram):
+                self.layer.respond(origin, status, datagram, now_ms)
+            case Direct(datagram, dst):
+                self.layer.send(datagram, dst)
+            case Acked(origin):
+                self.layer.acked(origin)
+            case Note(fact):
+                self.facts.append(fact)
+                self._plan(fact)
+            case Press(_, digits):
+                self.world.media.press(self.rtp, digits)
+            case Speak() | Hush():
+                pass
+
+    def _plan(self, fact: AnyFact) -> None:
+        for moment in [moment for moment in self._moments if isinstance(fact, moment[0])]:
+            self._moments.remove(moment)
+            _, delay_ms, act = moment
+            self.world.at(delay_ms, lambda act=act: act(self))  # type: ignore[misc]
+
+
+def a_caller(
+    world: "Sweep", n: int, plan: CallerPlan, moments: tuple[Moment, ...] = ()
+) -> Person:
+    """Caller number `n`, who dials at `plan.starts_ms`."""
+    address, rtp = (f"127.0.0.{20 + n}", 5070), 6_000 + 2 * n
+    human = Caller(
+        plan,
+        identity.caller(n),
+        who=f"c{n}",
+        call=f"call-{n}",
+        token=f"aaaa{n:04x}",
+        phone=Phone(address, (address[0], rtp)),
+        target=SHARD,
+    )
+    person = Person(world, human, address, rtp, moments)
+    world.at(plan.starts_ms, lambda: person.step(Start()))
+    return person
+
+
+def an_agent(
+    world: "Sweep", n: int, *offers: OfferPlan, moments: tuple[Moment, ...] = ()
+) -> Person:
+    """Agent number `n` (1001 is number 0)."""
+    address, rtp = ("127.0.0.2", 7_001 + n), 8_000 + 2 * n
+    plan = AgentPlan(str(1001 + n), offers)
+    phone = Phone(address, (address[0], rtp))
+    human = Agent(plan, identity.agent(n), token=f"ffff{n:04x}", phone=phone)
+    person = Person(world, human, address, rtp, moments)
+    person.step(Start())
+    return person
+
+
+def timeouts(person: Person) -> list[str]:
+    """Requests of his that nobody answered."""
+    found = []
+    for fact in person.facts:
+        match fact:
+            case facts.Refused(status=408) | facts.ByeAnswered(status=408) | facts.Held(status=408):
+                found.append(f"{fact.who}: {type(fact).__name__} 408 at {fact.ms}")
+            case facts.DoubleOffer():
+                found.append(f"{fact.who}: double offer at {fact.ms}")
+            case _:
+                pass
+    return found
