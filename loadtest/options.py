@@ -45,6 +45,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """An agent picks up, or declines, after so long."""
     hangup: str = "random"
     """Who ends a talk: "caller", "agent" or "random"."""
+    absent: int = 0
+    """So many agents, the last of the list, have no phone at their address."""
+    busy: int = 0
+    """So many agents before these have their phone off the hook: 486 to everything."""
     decline_rate: float = 0.0
     """The part of offers that agents decline, with 486, 603 or 480."""
     ignore_rate: float = 0.0

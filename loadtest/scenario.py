@@ -105,7 +105,15 @@ def people(options: Options, draw: Draw) -> People:
         raise BadOption("the rate must be above 0 calls/s")
     if options.scenario:
         return _mixed(mix(options.scenario), options, draw)
-    agents = tuple(_agent(agent, options, draw) for agent in options.agents)
+    there = len(options.agents) - options.absent
+    agents = tuple(
+        replace(
+            _agent(agent, options, draw),
+            reachable=place < there,
+            busy=there - options.busy <= place < there,
+        )
+        for place, agent in enumerate(options.agents)
+    )
     return People(callers(options, draw, count=options.calls), agents)
 
 

@@ -56,7 +56,7 @@ def up(
     nodes: Annotated[int, typer.Option("--nodes", min=1, max=9, help="How many nodes.")] = 3,
     media_ports: Annotated[
         str, typer.Option("--media-ports", metavar="A-B", help="UDP ports for audio.")
-    ] = "30000-39999",
+    ] = "10000-19999",
     sounds: Annotated[
         Path | None, typer.Option("--sounds", help="A folder with WAV files of your own.")
     ] = None,
@@ -341,7 +341,7 @@ def checked_ports(written: str) -> tuple[int, int]:
     is_range = dash and first.isdecimal() and last.isdecimal()
     if not is_range or not 1_024 <= int(first) < int(last) <= 65_535:
         raise typer.BadParameter(
-            f"{written!r} is no range of ports like 30000-39999", param_hint="--media-ports"
+            f"{written!r} is no range of ports like 10000-19999", param_hint="--media-ports"
         )
     return int(first), int(last)
 

@@ -31,6 +31,8 @@ def parser() -> argparse.ArgumentParser:
     add("--patience", default="120", metavar="S", help="callers give up after so long")
     add("--ring", default="200-1000ms", metavar="S", help="agents pick up after so long")
     add("--hangup", default="random", choices=("caller", "agent", "random"))
+    add("--absent", type=int, default=0, metavar="N", help="the last N agents have no phone")
+    add("--busy", type=int, default=0, metavar="N", help="N agents before these are busy")
     add("--decline-rate", type=float, default=0.0, help="part of offers declined, 0 to 1")
     add("--ignore-rate", type=float, default=0.0, help="part of offers not answered")
     add("--hold-rate", type=float, default=0.0, help="part of talks with a hold")
@@ -61,6 +63,8 @@ def options(given: argparse.Namespace) -> Options:
         patience=opts.span(given.patience),
         ring=opts.span(given.ring),
         hangup=given.hangup,
+        absent=given.absent,
+        busy=given.busy,
         decline_rate=given.decline_rate,
         ignore_rate=given.ignore_rate,
         hold_rate=given.hold_rate,

@@ -17,7 +17,7 @@ STOP_S = 5.0
 def start(
     socket: Path | str,
     address: str = "127.0.0.1",
-    ports: tuple[int, int] = (30000, 39999),
+    ports: tuple[int, int] = (10000, 19999),
     sounds: tuple[Path | str, ...] = (),
     *,
     recordings: Path | str | None = None,
@@ -55,7 +55,7 @@ def start(
 def command(
     socket: Path | str,
     address: str = "127.0.0.1",
-    ports: tuple[int, int] = (30000, 39999),
+    ports: tuple[int, int] = (10000, 19999),
     sounds: tuple[Path | str, ...] = (),
     *,
     recordings: Path | str | None = None,

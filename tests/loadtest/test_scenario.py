@@ -93,6 +93,13 @@ def test_rates_are_met_by_and_large() -> None:
     assert {offer.decline for offer in offers} == {0, 486, 603, 480}
 
 
+def test_the_last_agents_may_be_absent_and_those_before_busy() -> None:
+    given = msgspec.structs.replace(MANY, absent=2, busy=3)
+    agents = scenario.people(given, Random(1)).agents
+    assert [a.reachable for a in agents] == [True] * 8 + [False] * 2
+    assert [a.busy for a in agents] == [False] * 5 + [True] * 3 + [False] * 2
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -197,7 +197,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/media.sock"
         priority = "normal" if args.normal else "auto"
-        process = launch.start(path, ports=(30000, 39999), priority=priority)
+        process = launch.start(path, ports=(10000, 19999), priority=priority)
         if not args.normal:
             with suppress(ValueError, OSError):
                 resource.setrlimit(resource.RLIMIT_RTPRIO, (4, 4))

@@ -82,7 +82,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="media_servers.embedded.io", description=__doc__)
     parser.add_argument("--socket", type=Path, required=True, help="control socket")
     parser.add_argument("--address", default="127.0.0.1", help="IPv4 address of RTP")
-    parser.add_argument("--ports", type=_range, default=(30000, 39999), metavar="FIRST-LAST")
+    parser.add_argument("--ports", type=_range, default=(10000, 19999), metavar="FIRST-LAST")
     parser.add_argument("--sounds", type=_folders, default=(), metavar="DIR[:DIR]")
     parser.add_argument("--recordings", type=Path, help="folder; beside the socket if not given")
     parser.add_argument("--cache", type=Path, help="encoded sounds; beside the socket if not given")
