@@ -130,11 +130,14 @@ class Core:
             return
         role.reading = True
         role.campaign_at_ms = None
+        heard = role.heard_ms, self.epoch
 
         def got(found: Found | None) -> None:
             if self.role is not role:
                 return
             role.reading = False
+            if heard != (role.heard_ms, self.epoch):
+                return  # an active has spoken meanwhile: there is nothing to be decided
             now_ms = self._outside.now_ms()
             if found is None:
                 role.campaign_at_ms = now_ms + RETRY_MS

@@ -39,7 +39,7 @@ STOP_MS = 10_000
 PORTS = range(20_000, 30_000)
 """Where link, API and metrics listen: below the ports the kernel gives to clients."""
 
-MEDIA_PORTS = "10000-19999"
+MEDIA_PORTS = (10_000, 19_999)
 
 
 class StartError(Exception):

@@ -317,6 +317,7 @@ class Scene:
         """Everybody comes and talks, rings or waits."""
         for phones in self.phones.values():
             await phones.start()
+            await phones.ask(state=True)  # its first work is done
             self.prefer(phones)
         wanted = self.people
         last: dict[str, int] = {}
