@@ -130,14 +130,14 @@ class Core:
             return
         role.reading = True
         role.campaign_at_ms = None
-        heard = role.heard_ms, self.epoch
+        heard = role.heard
 
         def got(found: Found | None) -> None:
             if self.role is not role:
                 return
             role.reading = False
-            if heard != (role.heard_ms, self.epoch):
-                return  # an active has spoken meanwhile: there is nothing to be decided
+            if role.heard != heard:
+                return  # an active has spoken meanwhile: nobody is called for
             now_ms = self._outside.now_ms()
             if found is None:
                 role.campaign_at_ms = now_ms + RETRY_MS
@@ -653,6 +653,7 @@ class Core:
         if epoch != self.epoch or role.leader != node:
             self._follow(role, epoch, node, now_ms)
         role.heard_ms = now_ms
+        role.heard += 1
         role.campaign_at_ms = None
         role.turn = -1
         match message:

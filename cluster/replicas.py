@@ -186,10 +186,11 @@ class Replicas:
                 self.push(peer, now_ms)
 
     def beat(self, now_ms: int, targets: Iterable[str]) -> None:
-        """Whoever was not sent anything for BEAT_MS gets a beat; strangers are asked first."""
+        """Whoever was sent nothing in these BEAT_MS gets a beat; strangers are asked first."""
         for node in targets:
             peer = self.peers[node]
-            if now_ms - peer.sent_ms < BEAT_MS:
+            # In step with the node's other shards, so that their beats share one message.
+            if now_ms // BEAT_MS == peer.sent_ms // BEAT_MS:
                 continue
             if peer.answered and now_ms - peer.seen_ms > FORGET_MS:
                 peer.answered = False

@@ -28,6 +28,8 @@ class Follower:
     turn: int = -1
     """Revision of the key for which it has waited for its turn."""
     reading: bool = False
+    heard: int = 0
+    """Messages of actives so far."""
 
 
 @dataclass(slots=True, eq=False)

@@ -24,7 +24,9 @@ from cluster.store import ShardKey
 GATHER_MS = 1
 """Steps of so long go into one batch, when the last batch left a while ago."""
 GATHER_BUSY_MS = 4
-"""Under load batches are at least this far apart: a message costs more than a record."""
+"""Batches are at least this far apart: a message costs as much as ten steps."""
+GATHER_FULL_MS = 10
+"""And this far when there is more than one step for each ms."""
 BATCH_BYTES = 256 << 10
 """A batch this large leaves at once."""
 REDRIVE_MS = 5
@@ -162,6 +164,8 @@ class Shard:
         self._open_bytes = 0
         self._held: deque[Held] = deque()
         self._gathering = False
+        self._gathered = 0  # steps in the open batch
+        self._is_full = False
         self._flushed_ms = -(1 << 60)
         self._armed: dict[str, int] = {}
         self._timers: list[tuple[int, int, str]] = []
@@ -249,6 +253,8 @@ class Shard:
             self._open = {}
             self._open_bytes = 0
             seq = self.core.append(changes)
+            self._is_full = self._gathered > now_ms - self._flushed_ms
+            self._gathered = 0
             self._flushed_ms = now_ms
             self._appended_ms.append((seq, now_ms))
             self.counters["batches"] += 1
@@ -330,6 +336,7 @@ class Shard:
                 self._open_bytes += 64 if value is None else 64 + len(value)
                 if self._armed.get(key) != deadline:
                     self._arm(key, deadline)
+            self._gathered += 1
             self._gather()
         elif self._check:
             self._find_unreported(tx)
@@ -349,7 +356,8 @@ class Shard:
         elif not self._gathering:
             self._gathering = True
             since_ms = self._outside.now_ms() - self._flushed_ms
-            self._outside.gather(max(GATHER_MS, GATHER_BUSY_MS - since_ms))
+            apart_ms = GATHER_FULL_MS if self._is_full else GATHER_BUSY_MS
+            self._outside.gather(max(GATHER_MS, apart_ms - since_ms))
 
     def _undo(self, tx: Step) -> None:
         """Every record the step had in hand is again what was last logged."""

@@ -23,10 +23,13 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, tag_field="fact", tag=_sna
 
 
 class Joined(Fact, frozen=True, kw_only=True):
-    """An agent's phone is there. `identity` is what its audio says."""
+    """An agent takes part. `identity` is what his phone's audio says. Without a phone at his
+    address (`absent`) nothing else will be known of him.
+    """
 
     identity: str
     has_audio: bool = True
+    absent: bool = False
 
 
 class Invited(Fact, frozen=True, kw_only=True):

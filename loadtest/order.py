@@ -54,7 +54,7 @@ class _Served:
 
 
 def overtaken(view: View, talked: Sequence[Talk]) -> list[Overtaken]:
-    """Every caller who was overtaken without an excuse, by whom first."""
+    """Every caller who was overtaken without an excuse, and by whom first; in order of arrival."""
     first: dict[str, AgentCall] = {}
     for talk in talked:
         if talk.agent is not None:
@@ -69,15 +69,18 @@ def overtaken(view: View, talked: Sequence[Talk]) -> list[Overtaken]:
         key=lambda offer: offer.offered_ms,
     )
     faults = [mark.ms for mark in view.marks]
-    found = [finding for queue in queues.values() for finding in _in_queue(queue, failed, faults)]
+    absent = sum(phone.absent for phone in view.agents.values())
+    found = [
+        finding for queue in queues.values() for finding in _in_queue(queue, failed, faults, absent)
+    ]
     seen: dict[str, Overtaken] = {}
     for finding in found:
         seen.setdefault(finding.call, finding)
-    return list(seen.values())
+    return sorted(seen.values(), key=lambda found: view.callers[found.call].invited_ms)
 
 
 def _in_queue(
-    queue: list[_Served], failed: Sequence[AgentCall], faults: Sequence[int]
+    queue: list[_Served], failed: Sequence[AgentCall], faults: Sequence[int], absent: int
 ) -> Iterable[Overtaken]:
     # From the last served to the first: `later` holds those served after the one looked at.
     queue.sort(key=lambda served: (-served.offered_ms, served.call.invited_ms))
@@ -91,7 +94,7 @@ def _in_queue(
                     break
                 if _waited(queue[other], served, faults):
                     passed.append(queue[other])
-            found += _without_excuse(passed, served, served.offer, failed)
+            found += _without_excuse(passed, served, served.offer, failed)[absent:]
         insort(later, (served.call.answered_ms, place))
     return reversed(found)
 
@@ -108,9 +111,10 @@ def _without_excuse(
     served: _Served,
     offer: AgentCall,
     failed: Sequence[AgentCall],
-) -> Iterable[Overtaken]:
+) -> list[Overtaken]:
     if not passed:
-        return
+        return []
+    found = []
     excuses = [old for old in failed if _excuses(old, offer)]
     for one in sorted(passed, key=lambda each: each.call.answered_ms):
         used = next((e for e in excuses if e.shown in ("", one.call.identity)), None)
@@ -118,14 +122,17 @@ def _without_excuse(
             excuses.remove(used)
             continue
         until = min(one.offered_ms, one.call.gone_ms)
-        yield Overtaken(
-            who=one.call.who,
-            call=one.call.call,
-            by=served.call.who,
-            by_call=served.call.call,
-            agent=offer.who,
-            ms=until - offer.offered_ms,
+        found.append(
+            Overtaken(
+                who=one.call.who,
+                call=one.call.call,
+                by=served.call.who,
+                by_call=served.call.call,
+                agent=offer.who,
+                ms=until - offer.offered_ms,
+            )
         )
+    return found
 
 
 def _excuses(failed: AgentCall, offer: AgentCall) -> bool:

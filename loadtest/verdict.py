@@ -30,8 +30,10 @@ FAULT_MS = 5_000
 SAME_MS = 1_000
 """Marks of one name that lie so near are one."""
 
+_AT_REST = ("ready", "idle", "available", "not_ready", "wrap_up", "paused", "logged_out")
 LISTED = {
-    "idle": ("ready", "idle", "available", "not_ready", "wrap_up", "paused", "logged_out"),
+    "idle": _AT_REST,
+    "absent": (*_AT_REST, "ringing", "offered"),
     "ringing": ("ringing", "offered"),
     "talking": ("talking", "busy", "connected", "on_call", "hold", "held"),
 }
@@ -39,7 +41,7 @@ LISTED = {
 
 
 class PhoneState(msgspec.Struct, frozen=True):
-    """An agent's phone now: "idle", "ringing" or "talking", in which call, and to whom.
+    """An agent's phone now: "idle", "ringing", "talking" or "absent", in which call, to whom.
 
     `caller` and `caller_call` (the Call-ID on the caller's leg) are by audio; "" when unheard.
     """
@@ -243,6 +245,8 @@ def _around(call: CallerCall | AgentCall, mark: Mark, until: int) -> list[tuple[
 
 
 def _phone_state(phone: AgentPhone, by_voice: Mapping[str, Sequence[CallerCall]]) -> PhoneState:
+    if phone.absent:
+        return PhoneState(phone.who, "absent")
     offer = phone.calls[-1] if phone.calls else None
     if offer is None or offer.end.hung_up_ms != NEVER:
         return PhoneState(phone.who, "idle")

@@ -97,6 +97,7 @@ class AgentPhone:
     who: str
     identity: str
     has_audio: bool
+    absent: bool = False
     calls: list[AgentCall] = field(default_factory=list)
     double: list[facts.DoubleOffer] = field(default_factory=list)
 
@@ -131,7 +132,7 @@ def gather(log: Sequence[AnyFact]) -> View:
 def _note(view: View, fact: AnyFact) -> None:
     match fact:
         case facts.Joined():
-            view.agents[fact.who] = AgentPhone(fact.who, fact.identity, fact.has_audio)
+            view.agents[fact.who] = AgentPhone(fact.who, fact.identity, fact.has_audio, fact.absent)
         case facts.Invited():
             view.callers[fact.call] = CallerCall(
                 fact.who,

@@ -4,7 +4,9 @@ The event loop takes a sample once a second; a scrape, which runs in a thread, r
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from threading import Thread
 from typing import NamedTuple
+from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -38,6 +40,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.samples: Sequence[Sample] = ()
+        self._server: WSGIServer | None = None
+        self._thread: Thread | None = None
 
     def collect(self) -> Iterable[Metric]:
         families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {}
@@ -53,5 +57,13 @@ class Metrics:
         """Answer /metrics; the port. Raises OSError when it is in use."""
         registry = CollectorRegistry()
         registry.register(self)
-        server, _ = start_http_server(port, host, registry)
-        return int(server.server_port)
+        self._server, self._thread = start_http_server(port, host, registry)
+        return int(self._server.server_port)
+
+    def close(self) -> None:
+        """Answer no more. May be called again."""
+        if self._server is not None and self._thread is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+        self._server = None

@@ -141,6 +141,7 @@ class Node:
         for timer in (self._sampler, self._lag_timer):
             if timer is not None:
                 timer.cancel()
+        self.metrics.close()
         await self.media.close()
         self.store.close()
         self.database.close()

@@ -6,14 +6,14 @@ new calls are refused, because a call that could not be accounted for must not b
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from calls.effects import Publish
 from calls.inputs import Drained
 from calls.records import Event
-from node.events_db import EventsDb, Row
+from node.events_db import Done, Row
 
 GATHER_MS = 50
 """Facts of so long go into one transaction of the database."""
@@ -24,10 +24,16 @@ ALARM_SHARE = 0.8
 _ENCODER = msgspec.json.Encoder()
 
 
+class Inserting(Protocol):
+    """What it needs of `node.events_db.EventsDb`."""
+
+    def insert(self, batch: Sequence[Row], done: Done) -> None: ...
+
+
 class OutboxDrain:
     """Empties the outbox of one shard on its active node."""
 
-    def __init__(self, shard: str, database: EventsDb, post: Callable[[Any], None]) -> None:
+    def __init__(self, shard: str, database: Inserting, post: Callable[[Any], None]) -> None:
         self._shard = shard
         self._database = database
         self._post = post

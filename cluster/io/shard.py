@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MOVE_AGAIN_MS = 250
 KEPT_SNAPSHOTS = 2
+POOL_BYTES = 4_096
+"""Random bytes are drawn from the kernel so many at a time, and each is used once."""
 
 T = TypeVar("T")
 
@@ -31,6 +33,8 @@ class ShardIo:
         self._name = name
         self._key = shard_key(name)
         self._spec = spec
+        self._pool = b""
+        self._drawn = 0
         self._moving: asyncio.Task[None] | None = None
         self.shard: Shard
 
@@ -41,7 +45,12 @@ class ShardIo:
         return clock.wall_ms()
 
     def random(self) -> bytes:
-        return os.urandom(32)
+        at = self._drawn
+        if at + 32 > len(self._pool):
+            self._pool = os.urandom(POOL_BYTES)
+            at = 0
+        self._drawn = at + 32
+        return self._pool[at : at + 32]
 
     def send(self, node: str, message: CoreMessage) -> None:
         self._host.send(node, self._name, message)

@@ -124,9 +124,12 @@ class Crowd:
             self._expect(plan)
 
     def _join(self, place: int, plan: AgentPlan, where: AgentAddress) -> None:
-        if not plan.reachable:
-            return
         voice = identity.agent(self.options.first_voice + place)
+        if not plan.reachable:
+            self.note(
+                facts.Joined(ms=self.now_ms(), who=plan.name, identity=voice.name, absent=True)
+            )
+            return
         station = AgentStation(self, where.address)
         phone, line = self._phone(station.address, voice, place)
         token = f"{self._salt}{place:04x}"

@@ -34,6 +34,7 @@ class Process:
         self.incarnation = sim.incarnation(node, number)
         self.clock_ms = sim.random.randrange(1_000_000)  # no two nodes' clocks agree
         self.ticked_ms = sim.now_ms
+        self.performed: list[Any] = []
         self.shard = Shard(
             name="main",
             node=node,
@@ -42,6 +43,7 @@ class Process:
             copies=min(3, len(sim.names)),
             machine=Toy,
             outside=self,
+            check=sim.check,
         )
 
     @property
@@ -136,6 +138,7 @@ class Process:
         self.at(10, lambda: saved(name))
 
     def perform(self, effect: Any) -> None:
+        self.performed.append(effect)
         if isinstance(effect, Done):
             self.sim.acknowledged(self, effect)
 
@@ -167,10 +170,12 @@ class Simulation:
         ops: int = 40,
         end_ms: int = 12_000,
         same_name: bool = False,
+        check: bool = False,
     ) -> None:
         self.random = random.Random(seed)
         self.now_ms = 0
         self.same_name = same_name
+        self.check = check
         self.names = tuple("abcde"[:nodes])
         self.alive: dict[str, Process] = {}
         self.starts = dict.fromkeys(self.names, 0)
@@ -417,8 +422,13 @@ class Simulation:
         for _ in range(8):
             self.at(300 + draw.randrange(span), lambda: self.fault())
         self.at(self.end_ms * 0.7, self.calm)
+        self.run_to(self.end_ms)
+        self.finish()
+
+    def run_to(self, end_ms: int) -> None:
+        """Let everything happen that is due before `end_ms`."""
         queue = self._queue
-        while queue and queue[0][0] < self.end_ms:
+        while queue and queue[0][0] < end_ms:
             due, n, call, process = heapq.heappop(queue)
             self.now_ms = max(self.now_ms, int(due))
             if process is not None:
@@ -432,7 +442,6 @@ class Simulation:
                     del self.paused[process.node]
             self.steps += 1
             call()
-        self.finish()
 
     def finish(self) -> None:
         leader = self.leader()

@@ -100,3 +100,10 @@ def test_an_offer_that_showed_another_caller_is_no_excuse() -> None:
     story = served((1, "1001", 2_500), (0, "1003", 9_000))
     story.decline("1002", 7, 2_000, 8_900, shown="c7")
     assert jumps(story) == [("c0", "c1", 6_500)]
+
+
+def test_each_agent_without_a_phone_may_have_been_offered_one_caller_unseen() -> None:
+    story = served((2, "1001", 2_500), (0, "1003", 9_000), (1, "1002", 9_100))
+    assert [who for who, _, _ in jumps(story)] == ["c0", "c1"]
+    story.log.append(facts.Joined(ms=0, who="1009", identity="a9", absent=True))
+    assert [who for who, _, _ in jumps(story)] == ["c1"]

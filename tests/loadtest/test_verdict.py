@@ -291,6 +291,7 @@ def test_the_phones_say_what_state_their_agents_are_in() -> None:
     talk = story.offer("1004", 9, 10_100)
     story.pick_up("1004", talk, 10_400)
     story.log.append(audio("1004", talk, 12_000, ("c9", 10_420, 12_000)))
+    story.log.append(facts.Joined(ms=0, who="1006", identity="a5", absent=True))
     phones = judge(story.log, ended=False).phones
     assert phones == [
         PhoneState("1001", "idle"),
@@ -298,12 +299,14 @@ def test_the_phones_say_what_state_their_agents_are_in() -> None:
         PhoneState("1003", "ringing", "out-8-11000"),
         PhoneState("1004", "talking", talk, "c9", call),
         PhoneState("1005", "idle"),
+        PhoneState("1006", "absent"),
     ]
     listed = [
         {"agent": "1001", "state": "ready"},
         {"agent": "1002", "state": "wrap_up"},
         {"agent": "1003", "state": "talking"},
         {"agent": "1004", "state": "talking", "call": "x"},
+        {"agent": "1006", "state": "not_ready"},
         {"agent": "1009", "state": "ready"},
     ]
     assert differing(phones, listed) == [

@@ -191,7 +191,7 @@ def free_port() -> int:
 @pytest.mark.parametrize("lost_percent", [0, 10])
 async def test_sipp_calls_us(tmp_path: Path, lost_percent: int) -> None:
     phone = Called()
-    options = ["-sn", "uac", "-r", "30", "-p", str(free_port()), phone.sent_by]
+    options = ["-sn", "uac", "-r", "30", "-m", str(CALLS), "-p", str(free_port()), phone.sent_by]
     process = await sipp(*options, "-lost", str(lost_percent), cwd=tmp_path)
     try:
         async with asyncio.timeout(DEADLINE_S):
@@ -226,8 +226,9 @@ async def test_we_call_sipp(tmp_path: Path, lost_percent: int) -> None:
             phone.call(n)
         await phone.until_done()
     finally:
-        process.kill()
-        await process.wait()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
         await phone.close()
 
     assert phone.failed == []

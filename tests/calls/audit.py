@@ -1,0 +1,190 @@
+"""What must be true after every step, while people talk, and when all is over."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from calls import view
+from calls.acd.engine import Acd
+from calls.centre import Centre
+from calls.machine import Calls
+from calls.records import OFFERING, TALKING, WAITING, AgentState, Call
+from cluster.machine import Step
+from loadtest.agent import Agent
+from sip.message import Message, parse
+from tests.calls.media import MediaServer, direction_of, port_of
+from tests.calls.people import SHARD, Person, timeouts
+
+if TYPE_CHECKING:
+    from tests.calls.sweep import Sweep
+
+LATE_MS = 100
+"""A timer that was due while nobody served fires so late."""
+
+
+def audit_records(machine: Calls, tx: Step, centre: Centre) -> list[str]:
+    """The records after a step: the ledger, agents and calls, and the indexes over them."""
+    records = tx._records
+    found = []
+    ledger = view.ledger(records)
+    if ledger["unaccounted"]:
+        found.append(f"unaccounted: {ledger}")
+    calls = {key[5:]: record for key, record in records.items() if key.startswith("call/")}
+    agents = {key[6:]: record for key, record in records.items() if key.startswith("agent/")}
+    found += _agents_and_calls(calls, agents)
+    found += _idle_and_waiting(calls, agents, centre, tx.now_ms)
+    fresh = Calls("main", SHARD, centre)
+    fresh.open(records)
+    for name in ("calls", "legs"):
+        mine, opened = getattr(machine.book, name), getattr(fresh.book, name)
+        if {key: sorted(value or ()) for key, value in mine.items()} != {
+            key: sorted(value or ()) for key, value in opened.items()
+        }:
+            found.append(f"index of {name}: {mine}, by the records {opened}")
+    if lines_of(machine.book.acd) != lines_of(fresh.book.acd):
+        found.append(
+            f"queues: {lines_of(machine.book.acd)}, by the records {lines_of(fresh.book.acd)}"
+        )
+    return found
+
+
+def lines_of(acd: Acd) -> tuple[Any, ...]:
+    """Who waits and who is idle, in order, by queue."""
+    return (
+        {queue: line for queue, line in acd._waiting.items() if line},
+        {queue: line for queue, line in acd._idle.items() if line},
+    )
+
+
+def _agents_and_calls(calls: dict[str, Call], agents: dict[str, AgentState]) -> list[str]:
+    found = []
+    for call in calls.values():
+        has_agent = call.state in (OFFERING, TALKING)
+        if bool(call.agent) != has_agent:
+            found.append(f"call {call.id} in state {call.state} with agent {call.agent!r}")
+        if has_agent and agents[call.agent].call != call.id:
+            found.append(f"agent {call.agent} does not know his call {call.id}")
+    for agent in agents.values():
+        is_busy = agent.state in ("offered", "talking")
+        if is_busy != bool(agent.call) or (agent.call and agent.call not in calls):
+            found.append(f"agent {agent.id} is {agent.state} with call {agent.call!r}")
+    return found
+
+
+def _idle_and_waiting(
+    calls: dict[str, Call], agents: dict[str, AgentState], centre: Centre, now_ms: int
+) -> list[str]:
+    idle = [a for a in agents.values() if a.state == "ready" and not a.leg and not a.call]
+    return [
+        f"{call.id} waits and {agent.id} is idle"
+        for call in calls.values()
+        for agent in idle
+        if call.state == WAITING
+        and call.queue in centre.agents[agent.id].queues
+        and call.tried.get(agent.id, 0) <= now_ms - LATE_MS
+    ]
+
+
+def audit_talk(media: MediaServer, people: list[Person]) -> list[str] | None:
+    """Do the media server and both phones of every call agree? None if nobody talks."""
+    found: list[str] = []
+    looked = False
+    for live in media.sessions.values():
+        phones = {
+            leg.name: person
+            for leg in live.wanted.legs
+            for person in people
+            if port_of(leg.remote) == person.rtp
+        }
+        if len(phones) < 2 or not all(person.is_up for person in phones.values()):
+            continue
+        looked = True
+        for leg in live.wanted.legs:
+            person = phones[leg.name]
+            there = person.leg
+            assert there is not None
+            who = there.who
+            if port_of(there.theirs) != live.applied.ports[leg.name]:
+                found.append(f"{who} sends to a port that is not his")
+            if (direction_of(leg.remote) == "sendonly") != there.held:
+                found.append(f"{who} holds: {there.held}, the media server: {leg.remote[-12:]!r}")
+            other = next(one for name, one in phones.items() if name != leg.name)
+            assert other.leg is not None
+            wanted = "" if there.held else "music.wav" if other.leg.held else str(other.rtp)
+            heard = media._sound(live, leg)
+            if heard != wanted and not (there.held and other.leg.held):
+                found.append(f"{who} hears {heard!r} instead of {wanted!r}")
+    return found if looked else None
+
+
+def audit_end(world: "Sweep") -> list[str]:
+    """After the last call: what is left, what is missing, what happened twice."""
+    found = list(world.wrong)
+    found += [f"raised: {fault!r}" for fault in world.faults]
+    for person in world.people:
+        found += [f"raised at a phone: {fault!r}" for fault in person.faults]
+        found += timeouts(person)
+        if not person.human.is_over:
+            found.append(f"{person.address} is left in a call")
+    if world.node is None:
+        return [*found, "nobody serves"]
+    found += [
+        f"left: {key}"
+        for key in world.records
+        if key.startswith(("call/", "leg/", "outbox/"))
+    ]
+    found += [f"media session {name} is left" for name in world.media.sessions]
+    found += _cdrs(world)
+    found += _transactions(world)
+    for key, agent in world.records.items():
+        if key.startswith("agent/") and (agent.call or agent.leg):
+            found.append(f"{agent.id} still has a call or leg")
+    return found
+
+
+def _cdrs(world: "Sweep") -> list[str]:
+    found = []
+    received = [fact["call"] for fact in world.facts("received") if fact["call"]]
+    ended = Counter(fact["call"] for fact in world.facts("ended"))
+    found += [f"{call} has {n} CDRs" for call, n in ended.items() if n != 1]
+    found += [f"{call} has no CDR" for call in received if call not in ended]
+    found += [f"{call} ended and was not received" for call in ended if call not in received]
+    ledger = world.records["ledger"]
+    for kind in ("received", "queued", "answered", "abandoned", "failed", "refused"):
+        stated = len(world.facts(kind))
+        if stated != getattr(ledger, kind):
+            found.append(f"ledger: {getattr(ledger, kind)} {kind}, facts: {stated}")
+    return found
+
+
+def _transactions(world: "Sweep") -> list[str]:
+    """Every request has one final answer, every offer one INVITE, repeats are the same bytes."""
+    found = []
+    asked: dict[tuple[str, str], bytes] = {}
+    finals: dict[tuple[str, str], set[tuple[int, str]]] = {}
+    offers: dict[str, set[str]] = {}
+    first: dict[bytes, Message] = {}
+    for datagram, source, destination in world.sent:
+        msg = first.get(datagram)
+        if msg is None:
+            msg = first[datagram] = parse(datagram)
+        if msg.method == "ACK":
+            continue
+        if msg.method:
+            key = (msg.branch, msg.method)
+            if asked.setdefault(key, datagram) != datagram:
+                found.append(f"another {msg.method} with the same branch")
+            if msg.method == "INVITE" and source == SHARD and not msg.to_tag:
+                offers.setdefault(msg.call_id, set()).add(msg.branch)
+        elif msg.status >= 200:
+            finals.setdefault((msg.branch, msg.cseq_method), set()).add((msg.status, msg.to_tag))
+    is_forked = bool(world.forks)
+    for key in asked:
+        answers = finals.get(key, set())
+        if len(answers) != 1 and not (is_forked and key[1] in ("INVITE", "CANCEL") and answers):
+            found.append(f"{key[1]} {key[0]}: final answers {sorted(answers)}")
+    found += [f"offer {call_id} in {n} INVITEs" for call_id, n in offers.items() if len(n) != 1]
+    stated = {fact["call_id"] for fact in world.facts("offered")}
+    found += [f"INVITE {call_id} was never stated" for call_id in offers if call_id not in stated]
+    return found
+
+
