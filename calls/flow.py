@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from calls import agents, legs
 from calls.acd.engine import Offer
-from calls.effects import ApplyMedia, DeleteMedia
+from calls.effects import DeleteMedia
 from calls.records import (
     ENDED,
     OFFERING,
@@ -47,7 +47,7 @@ MEDIA_TRIES = 3
 def want(t: Turn, call: Call, session: Session) -> None:
     """The media session shall be so; its result comes as `MediaApplied` or `MediaRefused`."""
     call.media = session
-    t.emit(ApplyMedia(session))
+    t.wanted[call.id] = session
 
 
 # Arrival.
@@ -391,6 +391,7 @@ def close(t: Turn, call: Call, *, outcome: str, cause: str, by: str) -> None:
     t.book.acd.leave(call.id)
     t.tx.delete(f"call/{call.id}")
     t.book.calls.pop(call.id, None)
+    t.wanted.pop(call.id, None)
     t.emit(DeleteMedia(call.id))
     waited_until = call.answered_ms or t.now_ms
     t.fact(

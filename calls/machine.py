@@ -12,7 +12,7 @@ import msgspec
 from calls import agents, flow, inputs, legs, media, signalling
 from calls.acd.engine import Acd
 from calls.centre import Address, Centre
-from calls.effects import Publish
+from calls.effects import ApplyMedia, Publish
 from calls.records import (
     ENDED,
     OFFERING,
@@ -99,7 +99,7 @@ class Calls:
         if tx.get("ledger") is None:
             tx.put("ledger", Ledger())
         self._dispatch(t, event)
-        _publish(t)
+        _finish(t)
 
     def _dispatch(self, t: Turn, event: Any) -> None:
         match event:
@@ -224,7 +224,7 @@ class Calls:
                 t.emit(Publish(key, outbox.events))
             case AgentState() as agent if agent.id in t.centre.agents:
                 flow.settle(t, tx.edit(key))
-                _publish(t)
+                _finish(t)
             case _:
                 pass
 
@@ -243,7 +243,7 @@ class Calls:
             signalling.answer_bug(t, event)
         if call and t.call(call) is not None:
             flow.end(t, t.edit_call(call), cause="bug", by="system")
-        _publish(t)
+        _finish(t)
 
     # What people ask.
 
@@ -253,7 +253,10 @@ class Calls:
         return self._book
 
 
-def _publish(t: Turn) -> None:
+def _finish(t: Turn) -> None:
+    """What a step leaves to its end: the media it wants, and its facts."""
+    for session in t.wanted.values():
+        t.emit(ApplyMedia(session))
     facts = t.close()
     if facts is not None:
         t.emit(Publish(*facts))

@@ -304,9 +304,9 @@ def _invite_answered(t: Turn, msg: Message, leg: Leg) -> None:
         else:
             _forked(t, msg, leg)
         return
-    if not ours or (out is not None and out.cancelled):
-        # The transaction that would send this ACK may have died with another node.
-        legs.acknowledge_failure(t, leg, msg)
+    # Only once the consequence is committed: until its ACK the phone repeats what it refused with,
+    # to the next node if need be.
+    legs.acknowledge_failure(t, leg, msg)
     if ours:
         _declined(t, msg.status, t.edit_leg(leg.id))
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from calls.acd.engine import Acd
 from calls.centre import Address, Centre, Queue
 from calls.records import WAITING, AgentState, Call, Event, Ledger, Leg, Outbox
+from media_servers.verbs import Session
 
 MAX_FACTS = 10_000
 """Facts in one step: more is a bug, not a busy day."""
@@ -68,6 +69,8 @@ class Turn:
         self.contact = f"<sip:{self.sent_by}>"
         self.now_ms = tx.now_ms
         self.emit = tx.emit
+        self.wanted: dict[str, Session] = {}
+        """Media sessions by call, as this step wants them last: what comes before is not sent."""
         self._facts: list[Event] = []
         self._ids = 0
 

@@ -172,6 +172,7 @@ class Shard:
         self._timer_n = 0
         self._redrive: deque[str] = deque()
         self._redrive_at_ms = 0
+        self._emitted = 0  # steps that emitted something
         self._effects_from = 0  # effects of earlier batches wait for this one
         self._appended_ms: deque[tuple[int, int]] = deque()
         self._busy = False
@@ -341,6 +342,7 @@ class Shard:
         elif self._check:
             self._find_unreported(tx)
         if tx.effects:
+            self._emitted += 1
             self._holder().effects.extend(tx.effects)
 
     def _holder(self) -> Held:
@@ -512,11 +514,9 @@ class Shard:
             key = self._redrive.popleft()
             if key not in self.records:
                 continue
-            before = len(self._held[-1].effects) if self._held else 0
-            holders = len(self._held)
+            emitted = self._emitted
             self._run(Redrive(key))
-            after = len(self._held[-1].effects) if self._held else 0
-            if after != before or len(self._held) != holders:
+            if self._emitted != emitted:
                 driven += 1
                 if driven >= REDRIVE_BATCH:
                     break

@@ -17,7 +17,7 @@ from calls import effects, inputs
 from calls.centre import Address
 from media_servers import verbs
 from media_servers.io.client import Client
-from media_servers.verbs import Refused, Session, Unreachable
+from media_servers.verbs import Applied, MediaError, Refused, Session, Unreachable
 from node.events_db import EventsDb
 from node.messages import MessageRing
 from node.outbox import OutboxDrain
@@ -90,6 +90,7 @@ class CallShard:
             self,
             now_ms(),
             sent_by=f"{self.sip[0]}:{self.sip[1]}",
+            acks_refusals=False,
             on_fault=lambda error: log.error("sip fault", shard=self.name, error=repr(error)),
         )
         self._port.start(asyncio.get_running_loop(), self._receive)
@@ -166,9 +167,10 @@ class CallShard:
                 if layer is not None:
                     layer.acked(effect.origin)
             case effects.ApplyMedia():
-                self._spawn(self._apply(effect.session))
+                self._apply(effect.session)
             case effects.DeleteMedia():
-                self._spawn(self._delete(effect.session))
+                # Nobody waits for it: `compare_media` finds what is left.
+                self._media.begin_delete(self.name, self.epoch, effect.session)
             case effects.Publish():
                 self.outbox.publish(effect)
             case _:
@@ -181,23 +183,26 @@ class CallShard:
 
     # Media.
 
-    async def _apply(self, session: Session) -> None:
-        asked = replace(session, epoch=self.epoch)
-        try:
-            applied = await self._media.apply(asked, MEDIA_DEADLINE_MS)
-        except Refused as refused:
-            log.warning("media refused", shard=self.name, call=session.id, reason=refused.reason)
-            self._post(inputs.MediaRefused(session.id, session.counter, refused.reason))
-        except Unreachable:
-            self._post(inputs.MediaRefused(session.id, session.counter, "unreachable"))
-        else:
-            self._post(
-                inputs.MediaApplied(session.id, applied.counter, applied.sdps, applied.ports)
-            )
+    def _apply(self, session: Session) -> None:
+        epoch = self.epoch
 
-    async def _delete(self, session: str) -> None:
-        with contextlib.suppress(Refused, Unreachable):  # `compare_media` finds what is left
-            await self._media.delete(self.name, self.epoch, session)
+        def done(result: Applied | MediaError) -> None:
+            if self._layer is None or self.epoch != epoch:
+                return  # the shard has left meanwhile
+            match result:
+                case Applied():
+                    self._post(
+                        inputs.MediaApplied(session.id, result.counter, result.sdps, result.ports)
+                    )
+                case Refused():
+                    log.warning(
+                        "media refused", shard=self.name, call=session.id, reason=result.reason
+                    )
+                    self._post(inputs.MediaRefused(session.id, session.counter, result.reason))
+                case _:
+                    self._post(inputs.MediaRefused(session.id, session.counter, "unreachable"))
+
+        self._media.begin_apply(replace(session, epoch=epoch), MEDIA_DEADLINE_MS, done)
 
     def compare_media(self) -> None:
         """Ask which sessions the media server has, and let the calls compare them with theirs."""

@@ -115,8 +115,10 @@ class Layer:
 
     `send` must not raise. `sent_by`: when given, responses whose top Via names another are dropped
     (§18.1.2). `check` looks at each new request; what it refuses is answered here, statelessly, and
-    the user never sees it; None leaves that to the user. `on_fault` hears of an exception that
-    `receive` or `tick` contained.
+    the user never sees it; None leaves that to the user. `acks_refusals`: the ACK to a 300 to 699
+    answer leaves here at once; False leaves it to the user, who gets each repeat until he has sent
+    it: what must be stored before the sender may stop repeating can be stored first. `on_fault`
+    hears of an exception that `receive` or `tick` contained.
     """
 
     def __init__(
@@ -128,6 +130,7 @@ class Layer:
         max_transactions: int = MAX_TRANSACTIONS,
         sent_by: str | None = None,
         check: Callable[[Message], tuple[int, str] | None] | None = check,
+        acks_refusals: bool = True,
         on_fault: Callable[[Exception], None] | None = None,
     ) -> None:
         self._send = send
@@ -136,6 +139,7 @@ class Layer:
         self._max = max_transactions
         self._sent_by = sent_by
         self._check = check
+        self._acks_refusals = acks_refusals
         self._on_fault = on_fault
         self._servers: dict[tuple[str, str, str], _Server] = {}
         self._clients: dict[tuple[str, str], _Client] = {}
@@ -251,7 +255,7 @@ class Layer:
             self._provisional(client, msg, source)
         elif client.state in (_CALLING, _PROCEEDING):
             self._final(client, msg, source)
-        elif client.is_invite and msg.status < 300:
+        elif client.is_invite and (msg.status < 300 or not self._acks_refusals):
             # Repeated, from another branch of a fork, or behind a refusal: each 2xx needs its ACK
             # from the user.
             self._user.on_response(msg, source)
@@ -284,8 +288,9 @@ class Layer:
             self._end_in(client, TIMER_M_MS, self._forget)
         else:
             client.state = _COMPLETED
-            client.ack = ack_failure(client.datagram, msg)
-            self.send(client.ack, client.dst)
+            if self._acks_refusals:
+                client.ack = ack_failure(client.datagram, msg)
+                self.send(client.ack, client.dst)
             self._end_in(client, TIMER_D_MS, self._forget)
         client.datagram = b""
         self._user.on_response(msg, source)

@@ -202,6 +202,7 @@ class Node:
             self,
             world.now_ms,
             sent_by=f"{SHARD[0]}:{SHARD[1]}",
+            acks_refusals=False,
             on_fault=world.faults.append,
         )
         if world.media.is_up:

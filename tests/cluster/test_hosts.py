@@ -1,14 +1,18 @@
-"""Three hosts over real links and a real store."""
+"""Hosts over real links and a real store, in one process."""
 
 from pathlib import Path
 
+from cluster.io.link import Links
+from cluster.process import is_provably_gone, is_runnable, start_time
+from cluster.store import Process
 from tests.cluster.hosts import cluster, until
-from tests.cluster.toy import Add, Counter, Done
+from tests.cluster.toy import Add, Counter, Done, Fill
 
 
 async def test_when_the_active_ends_another_node_goes_on_with_its_records(tmp_path: Path) -> None:
     async with cluster(tmp_path) as three:
         first = await three.served("main", copies=3)
+        member = first.host.states()["main"].member
         for n in range(50):
             assert first.host.post("main", Add("k", f"op{n}"))
         assert await first.host.committed("main")
@@ -20,7 +24,159 @@ async def test_when_the_active_ends_another_node_goes_on_with_its_records(tmp_pa
         assert second.name != first.name
         assert second.host.states()["main"].epoch == 2
         assert second.host.shard("main").records["k"].value == 50
-        assert second.moved == [("main", first.host.states()["main"].member)]
+        assert second.moved == [("main", member)]
         assert second.host.post("main", Add("k", "more"))
         await until(lambda: Done("k", "more", 51, "main/2/2") in second.performed["main"])
         assert isinstance(second.host.shard("main").records["k"], Counter)
+
+
+async def test_two_shards_are_led_by_the_nodes_they_prefer_over_one_stream(tmp_path: Path) -> None:
+    async with cluster(tmp_path, ("a", "b"), one=("a", "b"), two=("b", "a")) as both:
+        one = await both.served("one", copies=2)
+        two = await both.served("two", copies=2)
+        assert (one.name, two.name) == ("a", "b")
+        frames = one.host.status()["counters"]["frames_sent"]
+        for n in range(20):
+            one.host.post("one", Add("k", f"op{n}"))
+            two.host.post("two", Add("k", f"op{n}"))
+        assert await one.host.committed("one")
+        assert await two.host.committed("two")
+        assert one.host.status()["counters"]["frames_sent"] - frames < 10
+
+
+async def test_a_drained_node_leads_nothing_and_lost_nothing(tmp_path: Path) -> None:
+    async with cluster(tmp_path, one=("a", "b", "c"), two=("a", "c", "b")) as three:
+        one = await three.served("one", copies=3)
+        two = await three.served("two", copies=3)
+        assert one is two
+        for n in range(10):
+            one.host.post("one", Add("k", f"op{n}"))
+        assert await one.host.drain() == {"one": "b", "two": "c"}
+        after = await three.served("one", copies=3)
+        assert after.name == "b"
+        assert after.host.shard("one").records["k"].value == 10
+        assert one.address["one"] == "closed"
+        # Not by suspicion: the next epoch, and no third one.
+        assert after.host.states()["one"].epoch == 2
+
+
+async def test_what_a_clean_stop_of_all_nodes_leaves_the_next_start_goes_on_with(
+    tmp_path: Path,
+) -> None:
+    async with cluster(tmp_path) as three:
+        first = await three.served("main", copies=3)
+        first.host.post("main", Fill(1_000, 100))
+        first.host.post("main", Add("k", "op"))
+        import asyncio
+
+        await asyncio.gather(*(node.stop() for node in three.nodes.values()))
+        stopped = [node.host.states()["main"].role for node in three.nodes.values()]
+        assert stopped.count("stopped") == 1
+        three.nodes.clear()
+        assert len(list((tmp_path / "snapshots").iterdir())) == 1
+
+        for name in ("a", "b", "c"):
+            await three.start(name)
+        second = await three.served("main", copies=3)
+        assert len(second.host.shard("main").records) == 1_001
+        assert second.host.shard("main").records["k"].done == ["op"]
+        assert second.host.shard("main").machine.lost == []  # type: ignore[attr-defined]
+
+
+async def test_a_node_that_stops_alone_hands_over_first(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as three:
+        first = await three.served("main", copies=3)
+        first.host.post("main", Add("k", "op"))
+        await three.nodes.pop(first.name).stop()
+        second = await three.served("main", copies=2, within_s=2)
+        assert second.host.shard("main").records["k"].done == ["op"]
+        assert second.host.states()["main"].epoch == 2
+
+
+async def test_a_node_that_leaves_delays_nothing(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as three:
+        first = await three.served("main", copies=3)
+        standby = next(name for name in three.nodes if name != first.name)
+        await three.nodes.pop(standby).stop()
+        assert len(first.host.states()["main"].in_sync) == 2
+        first.host.post("main", Add("k", "op"))
+        assert await first.host.committed("main")
+
+
+async def test_an_address_that_cannot_be_had_is_tried_until_it_can(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as three:
+        first = await three.served("main", copies=3)
+        tries = 0
+
+        async def move(shard: str, old: str) -> None:
+            nonlocal tries
+            tries += 1
+            if tries < 3:
+                raise OSError("address in use")
+
+        for node in three.nodes.values():
+            node.host._specs["main"].move_address = move
+        await three.kill(first.name)
+        second = await three.served("main", copies=2)
+        assert tries == 3
+        assert any("address not moved" in note for note in second.notes)
+
+
+async def test_a_bug_in_performing_an_effect_does_not_stop_the_shard(tmp_path: Path) -> None:
+    async with cluster(tmp_path, ("a",)) as one:
+        first = await one.served("main", copies=1)
+
+        def perform(effect: Done) -> None:
+            if effect.op == "bad":
+                raise ZeroDivisionError
+            first.performed["main"].append(effect)
+
+        first.host._specs["main"].perform = perform
+        first.host.post("main", Add("k", "bad"))
+        first.host.post("main", Add("k", "good"))
+        assert await first.host.committed("main")
+        assert [effect.op for effect in first.performed["main"]] == ["good"]
+        assert any("effect failed" in note for note in first.notes)
+
+
+async def test_a_port_in_use_is_told_at_once(tmp_path: Path) -> None:
+    async with cluster(tmp_path, ("a",)) as one:
+        links = Links(
+            node="b",
+            incarnation="x",
+            listen=one.peers["a"],
+            peers={},
+            receiver=one.nodes["a"].host,
+            guard=one.nodes["a"].broken.append,
+        )
+        try:
+            await links.start()
+        except OSError as error:
+            assert "in use" in str(error)
+        else:
+            raise AssertionError("it bound a port that is in use")
+        await links.stop()
+
+
+def test_a_process_is_gone_only_when_its_pid_runs_since_another_time_on_the_same_host() -> None:
+    process = Process(
+        node="a", incarnation="x", pid=7, start_time=100, host="h", boot_id="b", address=""
+    )
+
+    def gone(running: int | None, host: str = "h", boot_id: str = "b") -> bool:
+        return is_provably_gone(process, host=host, boot_id=boot_id, running=running)
+
+    assert not gone(100)
+    assert gone(101)
+    assert gone(None)
+    assert gone(100, boot_id="after a restart of the host")
+    assert not gone(None, host="another one")
+    assert not gone(None, host="another one", boot_id="another one's")
+
+
+def test_a_process_may_be_named_anything() -> None:
+    fields = " ".join(str(n) for n in range(4, 60))
+    assert start_time(f"7 (a) R (b)) S {fields}") == 22
+    assert start_time(f"7 (python) Z {fields}") is None
+    assert is_runnable(f"7 (x y) R {fields}")
+    assert not is_runnable(f"7 (R) T {fields}")

@@ -1,0 +1,351 @@
+"""What the runtime promises a machine, with a toy machine on a fake clock."""
+
+from collections.abc import Callable
+
+import pytest
+
+from cluster.machine import Step
+from cluster.runtime import REDRIVE_BATCH, REDRIVE_MS, TIMERS_PER_TICK, Unreported
+from tests.cluster.simulate import Process, Simulation
+from tests.cluster.toy import Add, Arm, Confirm, Counter, Done, Fill, Forget, Poison, Rang, Sneak
+
+
+def world(nodes: int = 3, *, check: bool = True, seed: int = 1) -> tuple[Simulation, Process]:
+    """A cluster without faults, and its active, everybody in sync."""
+    sim = Simulation(seed, nodes=nodes, ops=0, check=check)
+    sim.lossy = False
+    wait(sim, lambda: sim.leader() is not None)
+    leader = sim.leader()
+    assert leader is not None
+    wait(sim, lambda: len(leader.shard.state().in_sync) == min(3, nodes))
+    return sim, leader
+
+
+def wait(sim: Simulation, fact: Callable[[], bool], within_ms: int = 5_000) -> None:
+    end_ms = sim.now_ms + within_ms
+    while not fact():
+        assert sim.now_ms < end_ms
+        before = sim.now_ms
+        sim.run_to(sim.now_ms + 1)
+        sim.now_ms = max(sim.now_ms, before + 1)
+
+
+def commit(sim: Simulation, active: Process) -> None:
+    """Wait until what stands in the records is committed."""
+    answers: list[bool] = []
+    active.shard.when_committed(answers.append)
+    wait(sim, lambda: answers == [True])
+
+
+def successor(sim: Simulation, old: Process) -> Process:
+    wait(sim, lambda: sim.leader() is not None and sim.leader() is not old)
+    leader = sim.leader()
+    assert leader is not None
+    return leader
+
+
+def test_no_effect_leaves_before_every_in_sync_member_holds_its_records() -> None:
+    sim, active = world()
+    standby = next(p for p in sim.alive.values() if p is not active)
+    sim.paused[standby.node] = sim.now_ms + 200
+    active.shard.handle(Add("x", "one"))
+    answers: list[bool] = []
+    active.shard.when_committed(answers.append)
+
+    sim.run_to(sim.now_ms + 150)
+    assert active.performed == []
+    assert answers == []
+    assert active.shard.commit_age_ms() > 100
+
+    wait(sim, lambda: active.performed != [])
+    assert answers == [True]
+    assert active.shard.commit_age_ms() == 0
+
+
+def test_effects_leave_in_step_order() -> None:
+    sim, active = world()
+    for n in range(30):
+        active.shard.handle(Add(f"k{n % 3}", f"op{n}"))
+        sim.run_to(sim.now_ms + n % 4)
+    wait(sim, lambda: len(active.performed) == 30)
+    assert [effect.op for effect in active.performed] == [f"op{n}" for n in range(30)]
+    assert [int(effect.id.split("/")[2]) for effect in active.performed] == sorted(
+        int(effect.id.split("/")[2]) for effect in active.performed
+    )
+
+
+def test_an_effect_that_brings_an_event_does_not_overtake_those_behind_it() -> None:
+    sim, active = world()
+    first = [Add("x", "one"), Add("x", "two")]
+
+    def perform(effect: Done) -> None:
+        active.performed.append(effect)
+        if effect.op == "one":
+            active.shard.handle(Add("y", "three"))
+
+    active.perform = perform  # type: ignore[method-assign, assignment]
+    for event in first:
+        active.shard.handle(event)
+    wait(sim, lambda: len(active.performed) == 3)
+    assert [effect.op for effect in active.performed] == ["one", "two", "three"]
+
+
+def test_a_step_that_raises_is_undone_and_ends_only_its_own_record() -> None:
+    sim, active = world()
+    shard = active.shard
+    for key in ("x", "y"):
+        shard.handle(Add(key, f"{key}1"))
+    wait(sim, lambda: len(active.performed) == 2)
+    shard.handle(Add("x", "x2"))  # in the open batch: logged by nobody yet
+    shard.handle(Poison("x"))
+    shard.handle(Add("y", "y2"))
+
+    assert shard.records["x"] == Counter(2, ["x1", "x2", "failed"], pending="x2")
+    assert shard.records["y"].value == 2
+    assert "left-over" not in shard.records
+    assert shard.machine.total == 4  # type: ignore[attr-defined]
+    wait(sim, lambda: len(active.performed) == 5)
+    assert [effect.op for effect in active.performed[2:]] == ["x2", "failed", "y2"]
+    assert shard.counters["poisoned"] == 1
+    assert shard.counters["dropped"] == 0
+
+    # Nothing of it has travelled.
+    sim.crash(active.node, 10_000)
+    after = successor(sim, active)
+    assert after.shard.records["x"].value == 2
+    assert "left-over" not in after.shard.records
+
+
+def test_an_event_that_poisons_its_own_end_is_dropped_and_counted() -> None:
+    _, active = world()
+    active.shard.handle(Add("x", "x1"))
+    active.shard.handle(Poison("x", twice=True))
+    assert active.shard.records["x"].value == 1
+    assert active.shard.counters["dropped"] == 1
+    assert active.shard.handle(Add("x", "x2"))
+
+
+def test_a_record_that_cannot_be_encoded_is_a_step_that_raises() -> None:
+    _, active = world()
+    active.shard.handle(Add("x", "x1"))
+    honest = active.shard.machine.step
+
+    def step(tx: Step, event: object) -> None:
+        honest(tx, event)
+        tx.edit("x").done.append(object())
+
+    active.shard.machine.step = step  # type: ignore[method-assign]
+    active.shard.handle(Add("x", "x2"))
+    assert active.shard.records["x"].done == ["x1"]
+    assert active.shard.counters["poisoned"] == 1
+
+
+def test_a_change_that_is_not_reported_fails_the_test_that_made_it() -> None:
+    _, active = world()
+    active.shard.handle(Add("x", "x1"))
+    with pytest.raises(Unreported):
+        active.shard.handle(Sneak("x"))
+
+
+def test_timers_come_from_records_at_the_shard_time_they_name() -> None:
+    sim, active = world()
+    now_ms = active.shard.core.clock.now(active.now_ms())
+    active.shard.handle(Arm("x", 300))
+    active.shard.handle(Arm("y", 100))
+    active.shard.handle(Arm("z", 200))
+    active.shard.handle(Forget("z"))
+    wait(sim, lambda: len(active.performed) == 2)
+    assert [effect.key for effect in active.performed] == ["y", "x"]
+    assert all(isinstance(effect, Rang) for effect in active.performed)
+    assert now_ms + 300 <= active.performed[1].deadline_ms <= now_ms + 301
+
+
+def test_a_timer_survives_a_takeover_and_shard_time_does_not_go_back() -> None:
+    sim, active = world()
+    active.shard.handle(Arm("x", 2_000))
+    deadline_ms = active.shard.records["x"].due_ms
+    commit(sim, active)
+    before_ms = active.shard.core.clock.now(active.now_ms())
+    sim.crash(active.node, 60_000)
+    after = successor(sim, active)
+    now_ms = after.shard.core.clock.now(after.now_ms())
+    assert before_ms <= now_ms <= before_ms + 1_000
+    wait(sim, lambda: any(isinstance(effect, Rang) for effect in after.performed))
+    rang = next(effect for effect in after.performed if isinstance(effect, Rang))
+    assert rang.deadline_ms == deadline_ms
+    assert after.shard.core.clock.now(after.now_ms()) >= deadline_ms
+
+
+def test_a_crowd_of_timers_does_not_hold_up_a_turn() -> None:
+    sim, active = world()
+    for n in range(3 * TIMERS_PER_TICK):
+        active.shard.handle(Arm(f"k{n}", 50))
+    wait(sim, lambda: active.shard.counters["timers"] > 0)
+    assert active.shard.counters["timers"] <= TIMERS_PER_TICK
+    wait(sim, lambda: active.shard.counters["timers"] == 3 * TIMERS_PER_TICK)
+
+
+def test_a_takeover_emits_again_what_is_pending_in_order_and_paced() -> None:
+    sim, active = world()
+    count = 10 * REDRIVE_BATCH
+    for n in range(count):
+        active.shard.handle(Add(f"k{n:03}", f"op{n}"))
+    for n in range(0, count, 2):
+        active.shard.handle(Confirm(f"k{n:03}", f"op{n}"))
+    wait(sim, lambda: len(active.performed) == count)
+    sim.crash(active.node, 60_000)
+    after = successor(sim, active)
+    began_ms = sim.now_ms
+    assert after.shard.handle(Add("new", "while redriving"))
+    wait(sim, lambda: len(after.performed) == count // 2 + 1)
+    assert sim.now_ms - began_ms >= (count // 2 // REDRIVE_BATCH - 1) * REDRIVE_MS
+    again = [effect.op for effect in after.performed if effect.again]
+    assert again == [f"op{n}" for n in range(1, count, 2)]
+
+
+def test_a_joiner_gets_a_snapshot_in_slices_while_steps_go_on() -> None:
+    sim, active = world()
+    active.shard.handle(Fill(3_000, 200))
+    commit(sim, active)
+    standby = next(p for p in sim.alive.values() if p is not active)
+    sim.crash(standby.node, 400)
+    wait(sim, lambda: len(active.shard.state().in_sync) == 2)
+
+    n = 0
+
+    def go_on() -> bool:
+        nonlocal n
+        n += 1
+        active.shard.handle(Add("x", f"op{n}"))
+        active.shard.handle(Forget(f"call/{n:06}"))
+        active.shard.handle(Add(f"call/{2_999 - n:06}", f"late{n}"))
+        return len(active.shard.state().in_sync) == 3
+
+    wait(sim, go_on)
+    assert n > 5
+    commit(sim, active)
+    sim.run_to(sim.now_ms + 200)
+    joiner = sim.alive[standby.node]
+    assert joiner.shard.core.log.at_end() == active.shard.core.log.at_end()
+    assert f"call/{n:06}" not in joiner.shard.core.log.records
+
+
+def test_a_lone_active_serves_and_says_that_it_is_alone() -> None:
+    sim, active = world(nodes=1)
+    active.shard.handle(Add("x", "one"))
+    wait(sim, lambda: len(active.performed) == 1)
+    assert active.shard.state().in_sync == (active.shard.core.member,)
+
+
+def test_a_stopped_shard_goes_on_from_its_snapshot() -> None:
+    sim, active = world(nodes=1)
+    active.shard.handle(Add("x", "one"))
+    wait(sim, active.shard.hold)
+    stopped: list[bool] = []
+    active.shard.stop(stopped.append)
+    wait(sim, lambda: stopped == [True])
+    assert not active.shard.handle(Add("x", "two"))
+    before_ms = active.shard.core.clock.last_ms
+
+    sim.crash(active.node, 3_000)
+    after = successor(sim, active)
+    assert after.shard.state().epoch == 2
+    assert after.shard.records["x"].done == ["one"]
+    assert after.shard.core.clock.now(after.now_ms()) >= before_ms + 3_000
+    assert "lost" not in after.shard.records
+
+
+def test_when_every_copy_is_gone_the_shard_starts_empty_and_says_so() -> None:
+    sim, active = world()
+    active.shard.handle(Add("x", "one"))
+    wait(sim, lambda: len(active.performed) == 1)
+    for node in sim.names:
+        sim.crash(node, 300)
+    after = successor(sim, active)
+    assert after.shard.state().epoch == 2
+    assert after.shard.machine.lost == [2]  # type: ignore[attr-defined]
+    assert list(after.shard.records) == ["lost"]
+
+
+def test_a_shard_whose_copies_are_not_provably_gone_is_not_started_empty() -> None:
+    sim, _ = world()
+    sim.is_gone = lambda member: False  # type: ignore[method-assign]
+    for node in sim.names:
+        sim.crash(node, 300)
+    sim.run_to(sim.now_ms + 5_000)
+    assert sim.leader() is None
+    assert len(sim.alive) == 3
+
+
+def test_a_handed_over_shard_loses_nothing() -> None:
+    sim, active = world()
+    for n in range(20):
+        active.shard.handle(Add("x", f"op{n}"))
+    to = active.shard.core.successors()[0]
+    assert active.shard.hand_over(to)
+    assert not active.shard.handle(Add("x", "too late"))
+    after = successor(sim, active)
+    assert after.node == to
+    # What was in flight was performed by the old active, once.
+    assert [effect.op for effect in active.performed] == [f"op{n}" for n in range(20)]
+    assert after.shard.records["x"].value == 20
+    wait(sim, lambda: len(after.shard.state().in_sync) == 3)
+
+
+def test_a_hand_over_that_nobody_takes_is_called_off() -> None:
+    sim, active = world()
+    active.shard.handle(Add("x", "one"))
+    wait(sim, lambda: len(active.performed) == 1)
+    to = active.shard.core.successors()[0]
+    sim.store_away[to] = None
+    assert active.shard.hand_over(to)
+    wait(sim, lambda: active.shard.state().serving)
+    assert active.shard.handle(Add("x", "two"))
+    wait(sim, lambda: len(active.performed) == 2)
+
+
+def test_an_active_that_slept_performs_nothing_it_cannot_be_sure_of() -> None:
+    sim, active = world()
+    for n in range(5):
+        active.shard.handle(Add("x", f"op{n}"))
+    sim.run_to(sim.now_ms + 2)  # the batch is on its way, its acknowledgements wait in our socket
+    performed = len(active.performed)
+    sim.paused[active.node] = sim.now_ms + 3_000
+    after = successor(sim, active)
+    wait(sim, lambda: active.node not in sim.paused, 5_000)
+    sim.run_to(sim.now_ms + 300)
+    assert len(active.performed) == performed
+    assert after.shard.state().role == "active"
+    wait(sim, lambda: active.shard.core.member in after.shard.state().in_sync)
+
+
+def test_calls_go_on_while_the_store_is_away() -> None:
+    sim, active = world()
+    for node in sim.names:
+        sim.store_away[node] = None
+    for n in range(10):
+        active.shard.handle(Add("x", f"op{n}"))
+    wait(sim, lambda: len(active.performed) == 10, 300)
+
+
+def test_with_the_store_away_a_lost_member_stops_acknowledgements_until_it_is_back() -> None:
+    sim, active = world()
+    standby = next(p for p in sim.alive.values() if p is not active)
+    for node in sim.names:
+        sim.store_away[node] = None
+    sim.crash(standby.node, 60_000)
+    active.shard.handle(Add("x", "one"))
+    sim.run_to(sim.now_ms + 2_000)
+    assert active.performed == []
+    assert active.shard.commit_age_ms() > 1_000
+    sim.store_away.clear()
+    wait(sim, lambda: len(active.performed) == 1)
+
+
+def test_each_event_has_random_bytes_of_its_own() -> None:
+    _, active = world(nodes=1)
+    tokens = [active.shard._step().token() for _ in range(100)]
+    assert len(set(tokens)) == 100
+    step = active.shard._step()
+    assert len({step.token(4), step.token(4)}) == 2
+    assert len(step.token(4)) == 8

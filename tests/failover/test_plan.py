@@ -1,0 +1,100 @@
+"""In which order an address moves."""
+
+import pytest
+
+from cluster.store import Process
+from failover.plan import (
+    BIND_TRIES,
+    BUSY_MS,
+    SEARCH_AFTER,
+    SEARCHES,
+    Asking,
+    Binding,
+    Bound,
+    Busy,
+    Ending,
+    Failed,
+    Gone,
+    Held,
+    InUse,
+    Moved,
+    NotEnded,
+    NotHeld,
+    Outcome,
+    Released,
+    Searching,
+    Silent,
+    State,
+    begin,
+    step,
+)
+
+
+def process(node: str, incarnation: str = "x") -> Process:
+    return Process(node, incarnation, pid=7, start_time=1, host="h", boot_id="b")
+
+
+ME, OLD, OLDER = process("b"), process("a"), process("c")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "states"),
+    [
+        ([Released(), Bound()], [Asking(OLD), Binding(), Moved()]),
+        ([Gone(), Bound()], [Asking(OLD), Binding(), Moved()]),
+        ([Silent(), Gone(), Bound()], [Asking(OLD), Ending(OLD), Binding(), Moved()]),
+        (
+            [Busy(), Released(), Bound()],
+            [Asking(OLD), Asking(OLD, 0, BUSY_MS), Binding(), Moved()],
+        ),
+        (
+            [Busy(), Busy(), Gone(), Bound()],
+            [Asking(OLD), Asking(OLD, 0, BUSY_MS), Ending(OLD), Binding(), Moved()],
+        ),
+        ([Silent(), NotEnded(), Bound()], [Asking(OLD), Ending(OLD), Binding(), Moved()]),
+    ],
+)
+def test_the_old_active_is_asked_and_ended_only_if_it_does_not_answer(
+    outcomes: list[Outcome], states: list[State]
+) -> None:
+    state = begin(OLD, me=ME)
+    seen = [state]
+    for outcome in outcomes:
+        state = step(state, outcome)
+        seen.append(state)
+    assert seen == states
+
+
+@pytest.mark.parametrize("old", [None, ME])
+def test_with_nobody_else_before_us_we_bind_at_once(old: Process | None) -> None:
+    assert begin(old, me=ME) == Binding()
+
+
+def test_an_older_active_that_was_left_behind_is_found_by_its_socket() -> None:
+    state = begin(OLD, me=ME)
+    state = step(state, Gone())
+    for _ in range(SEARCH_AFTER):
+        state = step(state, InUse())
+    assert state == Searching(1)
+    state = step(state, Held(OLDER))
+    assert state == Asking(OLDER, 1)
+    assert step(step(state, Silent()), Gone()) == Binding(0, 1)
+
+
+@pytest.mark.parametrize("found", [NotHeld(), Held(OLDER)])
+def test_an_address_that_stays_in_use_is_given_up_after_a_bounded_time(found: Outcome) -> None:
+    state: State = begin(None, me=ME)
+    steps = 0
+    while not isinstance(state, Failed):
+        match state:
+            case Binding():
+                outcome: Outcome = InUse()
+            case Searching():
+                outcome = found
+            case Asking():
+                outcome = Silent()
+            case _:
+                outcome = NotEnded()
+        state = step(state, outcome)
+        steps += 1
+    assert steps < BIND_TRIES + SEARCHES * (SEARCH_AFTER + 4) + 1
