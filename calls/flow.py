@@ -26,8 +26,9 @@ from calls.records import (
 )
 from calls.turn import Turn
 from media_servers import verbs
+from media_servers.verbs import Leg as MediaLeg
 from media_servers.verbs import Session
-from sip import dialog
+from sip import dialog, sdp
 from sip.dialog import Origin
 from sip.message import Message
 from sip.uri import uri_of, user_of
@@ -65,7 +66,6 @@ def arrive(t: Turn, msg: Message, origin: Origin, number: str) -> None:
         dialog=dialog.incoming(msg, origin.source, tag),
         incoming=Incoming(origin, offerless=not msg.body),
         invite_branch=origin.branch,
-        remote_sdp=msg.body,
     )
     assert leg.incoming is not None
     empty = Session(id=leg.call, shard=t.shard, epoch=0, counter=0, seen=0, legs=())
@@ -118,7 +118,14 @@ def caller_acknowledged(t: Turn, call: Call) -> None:
     want(
         t,
         call,
-        verbs.play(call.media, CALLER, number.prompt, loop=False, play=call.play),
+        verbs.play(
+            call.media,
+            CALLER,
+            number.prompt,
+            loop=False,
+            play=call.play,
+            then=t.queue_of(call).music,
+        ),
     )
 
 
@@ -243,8 +250,10 @@ def offer_timed_out(t: Turn, call: Call) -> None:
 def agent_answered(t: Turn, call: Call, leg: Leg, sdp: str) -> None:
     """His 200 is there: join him with the caller."""
     call.until_ms = 0
-    leg.remote_sdp = sdp
     session = verbs.connect(call.media, CALLER, leg.name, remote=sdp)
+    caller = t.leg(call.caller_leg)
+    if caller is not None and caller.is_held:
+        session = heard(t, call, session, caller)
     leg.needs = session.counter
     want(t, call, session)
 
@@ -264,19 +273,33 @@ def joined(t: Turn, call: Call, leg: Leg) -> None:
 # Hold and other changes of a talking leg.
 
 
-def renegotiate(t: Turn, call: Call, leg: Leg, sdp: str, *, on_hold: bool) -> None:
+def renegotiate(t: Turn, call: Call, leg: Leg, sdp: str) -> None:
     """A re-INVITE with an offer: answered on this side alone; the other hears music or him."""
     assert leg.incoming is not None
-    leg.incoming.previous = leg.remote_sdp
-    leg.remote_sdp = sdp
-    session = verbs.repoint(call.media, leg.name, sdp)
-    if on_hold != leg.is_held:
-        leg.is_held = on_hold
-        if call.state == TALKING:
-            t.fact("held" if on_hold else "retrieved", call.id, by=leg.agent or CALLER)
-            session = heard(t, call, session, leg)
+    leg.incoming.previous = verbs.leg_of(call.media, leg.name)
+    session = _held(t, call, leg, verbs.repoint(call.media, leg.name, sdp), sdp)
     leg.incoming.needs = session.counter
     want(t, call, session)
+
+
+def _held(t: Turn, call: Call, leg: Leg, session: Session, sdp: str) -> Session:
+    """What the others hear once the phone's SDP is this one: it may hold them, or no longer."""
+    on_hold = _holds(sdp)
+    if on_hold == leg.is_held:
+        return session
+    leg.is_held = on_hold
+    if call.state != TALKING:
+        return session
+    t.fact("held" if on_hold else "retrieved", call.id, by=leg.agent or CALLER)
+    return heard(t, call, session, leg)
+
+
+def _holds(body: str) -> bool:
+    """Whether an SDP puts us on hold; one that cannot be read is left to the media server."""
+    try:
+        return sdp.on_hold(sdp.parse(body))
+    except sdp.BadSdp:
+        return False
 
 
 def heard(t: Turn, call: Call, session: Session, leg: Leg) -> Session:
@@ -292,26 +315,27 @@ def heard(t: Turn, call: Call, session: Session, leg: Leg) -> Session:
 def renegotiation_refused(t: Turn, call: Call, leg: Leg, status: int) -> None:
     """The media server cannot do what a re-INVITE offers: all stays as it was (§14.2)."""
     assert leg.incoming is not None
-    previous = leg.incoming.previous
+    before = leg.incoming.previous
+    assert before is not None
     legs.reject(t, leg, status)
-    leg.remote_sdp = previous
-    session = verbs.repoint(call.media, leg.name, previous)
-    was_held, leg.is_held = leg.is_held, False
-    if was_held and call.state == TALKING:
-        session = heard(t, call, session, leg)
-    want(t, call, session)
+    # The very leg of before: he was not told another SDP of ours, and need not be told one now.
+    restored = tuple(
+        replace(before, hears=now.hears, port=now.port) if now.name == leg.name else now
+        for now in call.media.legs
+    )
+    session = replace(call.media, counter=call.media.counter + 1, legs=restored)
+    want(t, call, _held(t, call, leg, session, before.remote))
 
 
 def settled_by_ack(t: Turn, call: Call, leg: Leg, sdp: str) -> None:
-    """The SDP answer to the offer in our 200 came with the ACK."""
-    leg.remote_sdp = sdp
+    """The SDP answer to our offer came: with the ACK to our 200, or with his."""
     want(t, call, verbs.answered(call.media, leg.name, sdp))
 
 
 def offer_anew(t: Turn, call: Call, leg: Leg) -> None:
     """A re-INVITE without an offer: ours goes into the 200, his answer comes with the ACK."""
     assert leg.incoming is not None
-    leg.incoming.previous = leg.remote_sdp
+    leg.incoming.previous = verbs.leg_of(call.media, leg.name)
     session = verbs.offer(call.media, leg.name)
     leg.incoming.needs = session.counter
     want(t, call, session)
@@ -326,8 +350,16 @@ def pressed(t: Turn, call: Call, leg: str, digit: str) -> None:
 
 def reanchor(t: Turn, call: Call) -> None:
     """The recorded ports are not to be had again: other ports, then a re-INVITE to each phone."""
-    moved = tuple(replace(leg, port=0, version=leg.version + 1) for leg in call.media.legs)
-    want(t, call, replace(call.media, counter=call.media.counter + 1, legs=moved))
+
+    def moved(media: MediaLeg) -> MediaLeg:
+        leg = t.leg(call.caller_leg if media.name == CALLER else call.agent_leg)
+        owes_answer = leg is None or (leg.incoming is not None and leg.incoming.status == 0)
+        return replace(
+            media, port=0, version=media.version + 1, offers=media.offers or not owes_answer
+        )
+
+    others = tuple(moved(media) for media in call.media.legs)
+    want(t, call, replace(call.media, counter=call.media.counter + 1, legs=others))
 
 
 # Ends.
@@ -381,7 +413,7 @@ def end(t: Turn, call: Call, *, cause: str, by: str) -> None:
 
 def refused(t: Turn, call: Call, leg: Leg, status: int, cause: str) -> None:
     """The caller's INVITE gets a refusal after all."""
-    legs.reject(t, leg, status, headers=(legs.RETRY_AFTER,) if status == 503 else ())
+    legs.reject(t, leg, status)
     t.fact("refused", call.id, status=status, cause=cause)
     close(t, call, outcome="refused", cause=cause, by="system")
 

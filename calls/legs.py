@@ -21,6 +21,8 @@ CANCEL_MS = 32_000
 """An INVITE that was cancelled and had no final answer for so long is given up (§9.1)."""
 PROBE_MS = 25_000
 """A peer is asked so often by OPTIONS; with Timer F he is missed after 25 + 32 s at the latest."""
+RETRY_MS = 500
+"""A re-INVITE that may not be sent yet is looked at again so often."""
 ALLOW = ("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO")
 RETRY_AFTER = ("Retry-After", "2")
 
@@ -105,7 +107,8 @@ def refuse(
 def progress(t: Turn, leg: Leg, status: int) -> None:
     """100 or 180 to the peer's INVITE. Only after the commit: it stops his repeats."""
     assert leg.incoming is not None
-    reply(t, leg.incoming.origin, status, to_tag="" if status == 100 else leg.dialog.local_tag)
+    leg.incoming.progress = status
+    answer_again(t, leg, leg.incoming)
 
 
 def answer(t: Turn, leg: Leg, sdp: str) -> None:
@@ -117,40 +120,51 @@ def answer(t: Turn, leg: Leg, sdp: str) -> None:
     leg.incoming.needs = 0
     leg.incoming.until_ms = t.now_ms + ACK_MS
     leg.local_sdp = sdp
+    leg.retry_ms = leg.retries = 0  # he has just been told
     if leg.state == SETUP:
         leg.state = UP
         leg.probe_ms = t.now_ms + PROBE_MS
-    reply(t, leg.incoming.origin, 200, to_tag=leg.dialog.local_tag, body=sdp)
+    answer_again(t, leg, leg.incoming)
 
 
-def reject(t: Turn, leg: Leg, status: int, headers: Sequence[tuple[str, str]] = ()) -> None:
+def reject(t: Turn, leg: Leg, status: int) -> None:
     """A final refusal of the peer's INVITE (the leg ends) or re-INVITE (it goes on as before)."""
-    assert leg.incoming is not None
-    assert leg.incoming.status == 0
-    reply(t, leg.incoming.origin, status, to_tag=leg.dialog.local_tag, headers=headers)
+    incoming = leg.incoming
+    assert incoming is not None
+    assert incoming.status == 0
+    incoming.status = status
+    answer_again(t, leg, incoming)
     if leg.state == SETUP:
-        leg.incoming.status = status
         entomb(t, leg)
     else:
-        leg.incoming = None
+        incoming.until_ms = t.now_ms + ACK_MS
+        incoming.previous = None
+        leg.refusal, leg.incoming = incoming, None
 
 
-def repeat(t: Turn, leg: Leg) -> None:
-    """The peer repeated an INVITE whose transaction died with another node."""
-    if leg.incoming is None:
-        return
-    if leg.incoming.status == 0:
-        progress(t, leg, 100)
-    elif leg.incoming.status == 200:
-        reply(
-            t,
-            leg.incoming.origin,
-            200,
-            to_tag=leg.dialog.local_tag,
-            body=leg.incoming.body,
-        )
-    else:
-        reply(t, leg.incoming.origin, leg.incoming.status, to_tag=leg.dialog.local_tag)
+def repeat(t: Turn, leg: Leg, branch: str) -> bool:
+    """Whether this is a repeat of an INVITE whose transaction died with another node.
+
+    It gets its answer again; one that was acknowledged gets none (RFC 6026 §7.1).
+    """
+    for incoming in (leg.incoming, leg.refusal):
+        if incoming is not None and incoming.origin.branch == branch:
+            answer_again(t, leg, incoming)
+            return True
+    return leg.invite_branch == branch
+
+
+def answer_again(t: Turn, leg: Leg, incoming: Incoming) -> None:
+    """The answer that the record says an INVITE has; on every node the same bytes."""
+    status = incoming.status or incoming.progress
+    reply(
+        t,
+        incoming.origin,
+        status,
+        to_tag=leg.dialog.local_tag if status > 100 else "",
+        headers=(RETRY_AFTER,) if status == 503 else (),
+        body=incoming.body,
+    )
 
 
 def acknowledged(t: Turn, leg: Leg) -> None:
@@ -200,6 +214,20 @@ def invite(t: Turn, leg: Leg, sdp: str) -> None:
     leg.outgoing = ask(t, leg, "INVITE", sdp)
 
 
+def told(t: Turn, leg: Leg, sdp: str) -> None:
+    """Our SDP is another one now: the phone is told as soon as it may be (§14.1).
+
+    Not while its own INVITE awaits our answer, or ours its: what these bring is looked at then.
+    """
+    if leg.state != UP or (leg.incoming is not None and leg.incoming.status == 0):
+        return
+    if leg.incoming is None and leg.outgoing is None and not leg.retry_ms:
+        invite(t, leg, sdp)
+    else:
+        leg.local_sdp = sdp
+        leg.retry_ms = leg.retry_ms or t.now_ms + RETRY_MS
+
+
 def emit_cancel(t: Turn, leg: Leg) -> None:
     assert leg.outgoing is not None
     data = dialog.cancel(to_wire(t, leg, leg.outgoing))
@@ -220,7 +248,7 @@ def cancel(t: Turn, leg: Leg) -> None:
 def bye(t: Turn, leg: Leg) -> None:
     """End the dialog from our side."""
     leg.state = ENDING
-    leg.incoming = None
+    _let_go(t, leg)
     leg.outgoing = None
     leg.probe = None
     leg.retry_ms = 0
@@ -254,12 +282,22 @@ def probed(t: Turn, leg: Leg) -> None:
 def entomb(t: Turn, leg: Leg) -> None:
     """The dialog is over; what the peer may repeat finds its answer for a while."""
     leg.state = ENDED
+    _let_go(t, leg)
     leg.outgoing = leg.bye = leg.probe = None
     leg.needs = leg.probe_ms = leg.retry_ms = 0
-    leg.local_sdp = leg.remote_sdp = ""
-    if leg.incoming is not None and leg.incoming.status < 300:
-        leg.incoming = None
+    leg.local_sdp = ""
     leg.forget_ms = t.now_ms + TOMBSTONE_MS
+
+
+def _let_go(t: Turn, leg: Leg) -> None:
+    """The dialog ends with an INVITE of the peer open: refuse it, or stop repeating its 200."""
+    if leg.incoming is None:
+        return
+    if leg.incoming.status == 0:
+        reject(t, leg, 487)
+    elif leg.incoming.status < 300:
+        t.emit(Acked(leg.incoming.origin))
+        leg.incoming = None
 
 
 def hang_up(t: Turn, leg: Leg) -> None:
@@ -277,19 +315,20 @@ def hang_up(t: Turn, leg: Leg) -> None:
 
 def redrive(t: Turn, leg: Leg) -> None:
     """What the record says is still to be done, on the node that took over."""
+    # A provisional answer has stopped his repeats, so nobody but us sees to it that he gets the
+    # final one. An INVITE that was refused at once (a leg of no call) he repeats.
+    if leg.incoming is not None and leg.call:
+        answer_again(t, leg, leg.incoming)
+    if leg.refusal is not None and t.now_ms < leg.refusal.until_ms:
+        answer_again(t, leg, leg.refusal)
     if leg.bye is not None:
         emit_request(t, leg, leg.bye)
         return
-    if leg.incoming is not None:
-        if leg.incoming.status == 0:
-            progress(t, leg, 100)
-        elif leg.incoming.status == 200:
-            repeat(t, leg)
     if leg.outgoing is not None:
-        if not leg.outgoing.cancelled:
-            emit_request(t, leg, leg.outgoing)
-        elif leg.outgoing.provisional:
+        if leg.outgoing.cancelled and leg.outgoing.provisional:
             emit_cancel(t, leg)
+        else:  # cancelled or not: CANCEL needs a provisional answer first, and it may be lost
+            emit_request(t, leg, leg.outgoing)
     if leg.probe is not None:
         emit_request(t, leg, leg.probe)
 

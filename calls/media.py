@@ -43,46 +43,59 @@ def _applied_to(t: Turn, call: Call, leg: Leg, counter: int, sdp: str) -> None:
             legs.invite(t, leg, sdp)
         elif call.state == OFFERING:
             flow.joined(t, call, leg)
-    elif (
-        leg.state == UP
-        and sdp != leg.local_sdp
-        and incoming is None
-        and leg.outgoing is None
-        and not leg.retry_ms
-    ):
-        legs.invite(t, t.edit_leg(leg.id), sdp)
+    if sdp != leg.local_sdp:
+        leg = t.edit_leg(leg.id)
+        if incoming is not None and not incoming.needs and leg.state == SETUP:
+            leg.local_sdp = sdp  # he hears ringing, and has not been told any
+        else:
+            legs.told(t, leg, sdp)
 
 
 def refused(t: Turn, event: inputs.MediaRefused) -> None:
     """The media server said no: the one who asked for it is told, everything else stays."""
-    if t.call(event.session) is None:
-        return
+    found = t.call(event.session)
+    if found is None or event.counter < found.media.counter:
+        return  # what is wanted by now gets an answer of its own
     call = t.edit_call(event.session)
-    status = STATUS_OF.get(event.reason, 503)
+    if event.reason == "no_ports" and all(leg.port for leg in call.media.legs):
+        flow.reanchor(t, call)  # restarted: ports that it had given out belong to others
+    elif not _refuses_somebody(t, call, event.reason):
+        _refuses_all(t, call, event.reason)
+
+
+def _refuses_somebody(t: Turn, call: Call, reason: str) -> bool:
+    """Whether there is a phone whose request waits for what was refused; it is refused then."""
+    status = STATUS_OF.get(reason, 503)
     caller = t.edit_leg(call.caller_leg)
     agent = t.edit_leg(call.agent_leg) if call.agent_leg else None
-    if call.state == RINGING and caller.incoming is not None:
-        if event.reason != "unreachable" or event.counter >= caller.incoming.needs:
-            flow.refused(t, call, caller, status, f"media {event.reason}")
-        return
     for leg in (caller, agent):
         if leg is not None and leg.incoming is not None and leg.incoming.needs:
-            flow.renegotiation_refused(t, call, leg, 488 if status == 400 else status)
-            return
-    if agent is not None and agent.needs and call.state == OFFERING:
-        legs.hang_up(t, agent)
-        blame = event.reason in STATUS_OF
-        flow.offer_failed(t, call, f"media {event.reason}", blame=blame)
-        flow.leg_over_if_ended(t, agent)
-        return
-    if event.reason in ("unreachable", "old_epoch"):
+            if leg.state == SETUP:
+                flow.refused(t, call, leg, status, f"media {reason}")
+            else:
+                flow.renegotiation_refused(t, call, leg, 488 if status == 400 else status)
+            return True
+    if agent is None or not agent.needs or call.state != OFFERING:
+        return False
+    is_his = reason in STATUS_OF
+    if is_his and agent.state == SETUP:
+        return False  # he has not sent any SDP yet
+    legs.hang_up(t, agent)
+    flow.offer_failed(t, call, f"media {reason}", blame=is_his)
+    flow.leg_over_if_ended(t, agent)
+    return True
+
+
+def _refuses_all(t: Turn, call: Call, reason: str) -> None:
+    """Nobody can be told no any more; the call goes on with what can be had, or ends."""
+    if reason in ("unreachable", "old_epoch"):
         return  # the next MediaSessions, or the new active, asks again
     call.tries += 1
-    if call.tries > flow.MEDIA_TRIES:
-        flow.end(t, call, cause=f"media {event.reason}", by="system")
-    elif call.state == PROMPT and event.reason == "no_file":
+    if call.tries > MEDIA_TRIES or reason in STATUS_OF:  # of an SDP that came as an answer
+        flow.end(t, call, cause=f"media {reason}", by="system")
+    elif call.state == PROMPT and reason == "no_file":
         flow.enqueue(t, call)
-    elif event.reason == "no_ports":
+    elif reason == "no_ports":
         flow.reanchor(t, call)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from calls.centre import Centre
+from media_servers.verbs import Leg as MediaLeg
 from media_servers.verbs import Session
 from sip.dialog import Dialog, Origin
 
@@ -37,11 +38,13 @@ class Incoming(msgspec.Struct, array_like=True, gc=False):
     needs: int = 0
     """The media counter whose result is the answer's SDP; 0: does not wait for media."""
     until_ms: int = 0
-    """The ACK to our 200 is due."""
+    """The ACK to our 200 is due; a refusal is answered again no longer."""
     offerless: bool = False
     """The SDP answer comes with the ACK (RFC 3261 §13.2.1)."""
-    previous: str = ""
-    """The peer's SDP before this re-INVITE, in force again when it is refused."""
+    previous: MediaLeg | None = None
+    """His leg of the media session before this re-INVITE, in force again when it is refused."""
+    progress: int = 100
+    """Our last provisional answer: what a repeat gets."""
 
 
 class Outgoing(msgspec.Struct, array_like=True, gc=False):
@@ -77,15 +80,19 @@ class Leg(msgspec.Struct, array_like=True, gc=False):
     needs: int = 0
     """The media counter whose result is the body of our first INVITE; 0: sent, or not ours."""
     local_sdp: str = ""
-    remote_sdp: str = ""
+    """Ours, as the peer was told last, or will be at `retry_ms`."""
     is_held: bool = False
     """The peer holds us."""
     probe_ms: int = 0
     """When the peer is asked next whether he is still there."""
     retry_ms: int = 0
-    """When a re-INVITE refused with 491 goes again; 0: none."""
+    """When a re-INVITE goes (again) that could not be sent, or was refused for now; 0: none."""
     forget_ms: int = 0
     """When a tombstone goes."""
+    refusal: Incoming | None = None
+    """The last re-INVITE of his that was refused: a node that takes over refuses it again."""
+    retries: int = 0
+    """How often in a row our re-INVITE was refused for now."""
 
 
 class Call(msgspec.Struct, array_like=True, gc=False):

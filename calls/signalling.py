@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from calls import flow, inputs, legs
 from calls.records import ENDED, ENDING, OFFERING, SETUP, UP, Incoming, Leg
 from calls.turn import Turn
-from sip import dialog, sdp
+from sip import dialog
 from sip.dialog import Origin
 from sip.message import Message, SipError
 from sip.uri import user_of
@@ -37,6 +37,10 @@ METHODS_KNOWN = frozenset(
 CALL_ID_MAX = 256
 """Longer Call-IDs are refused: they are kept in every copy of the shard."""
 UNREACHABLE = frozenset((404, 408, 410, 502, 503, 504))
+FOR_NOW = frozenset((491, 500, 503))
+"""A re-INVITE refused with these goes again: there is glare, or the phone still awaits an ACK."""
+REINVITE_TRIES = 8
+"""After so many in a row the call is ended: the phone cannot be told where our audio is."""
 
 
 def requested(t: Turn, event: inputs.Requested) -> None:
@@ -75,7 +79,7 @@ def _invited(t: Turn, event: inputs.Requested, origin: Origin) -> None:
     known = legs.of_first_invite(t, msg)
     if known is not None:
         if known.invite_branch == msg.branch:
-            legs.repeat(t, known)
+            legs.repeat(t, known, msg.branch)
         else:
             legs.reply(t, origin, 482)
         return
@@ -171,13 +175,12 @@ def _in_dialog(t: Turn, msg: Message, origin: Origin, leg: Leg) -> None:
     if leg.state == ENDED:
         legs.reply(t, origin, 200 if method == "BYE" else 481, to_tag=tag)
         return
-    repeated = method == "INVITE" and leg.incoming is not None and leg.invite_branch == msg.branch
-    if repeated:
-        legs.repeat(t, leg)
+    if method == "INVITE" and legs.repeat(t, leg, msg.branch):
         return
     if msg.cseq < leg.dialog.remote_cseq:
         legs.reply(t, origin, 500, to_tag=tag)  # out of order (§12.2.2)
         return
+    is_repeat = msg.cseq == leg.dialog.remote_cseq
     leg.dialog.remote_cseq = msg.cseq
     match method:
         case "BYE":
@@ -188,7 +191,8 @@ def _in_dialog(t: Turn, msg: Message, origin: Origin, leg: Leg) -> None:
             legs.reply(t, origin, 200, to_tag=tag)
         case "INFO":
             legs.reply(t, origin, 200, to_tag=tag)
-            _info(t, msg, leg)
+            if not is_repeat:  # to a node that died
+                _info(t, msg, leg)
         case _:
             legs.reply(t, origin, 405 if method in METHODS_KNOWN else 501, to_tag=tag)
 
@@ -221,17 +225,9 @@ def _reinvited(t: Turn, msg: Message, origin: Origin, leg: Leg) -> None:
     leg.incoming = Incoming(origin, offerless=not msg.body)
     legs.progress(t, leg, 100)
     if msg.body:
-        flow.renegotiate(t, call, leg, msg.body, on_hold=_holds(msg.body))
+        flow.renegotiate(t, call, leg, msg.body)
     else:
         flow.offer_anew(t, call, leg)
-
-
-def _holds(body: str) -> bool:
-    """Whether an offer puts us on hold; one that cannot be read is left to the media server."""
-    try:
-        return sdp.on_hold(sdp.parse(body))
-    except sdp.BadSdp:
-        return False
 
 
 def _info(t: Turn, msg: Message, leg: Leg) -> None:
@@ -340,6 +336,7 @@ def _accepted(t: Turn, msg: Message, leg: Leg) -> None:
 def _reaccepted(t: Turn, msg: Message, leg: Leg) -> None:
     """The phone took our re-INVITE."""
     leg.outgoing = None
+    leg.retries = 0
     dialog.refresh(leg.dialog, msg)
     legs.acknowledge(t, leg, cseq=msg.cseq, seed=msg.branch)
     call = t.call(leg.call)
@@ -349,6 +346,11 @@ def _reaccepted(t: Turn, msg: Message, leg: Leg) -> None:
 
 def _forked(t: Turn, msg: Message, leg: Leg) -> None:
     """A second phone answered the same INVITE: take the answer, and hang up (§13.2.2.4)."""
+    for name in t.book.legs.get(msg.call_id, ()):
+        known = t.leg(name)
+        if known is not None and known.dialog.remote_tag == msg.to_tag:  # it repeats its 200
+            legs.acknowledge(t, known, cseq=msg.cseq, seed=msg.branch)
+            return
     second = Leg(
         id=t.new_id(),
         call="",
@@ -375,10 +377,11 @@ def _declined(t: Turn, status: int, leg: Leg) -> None:
         if call is not None and call.agent_leg == leg.id:
             flow.offer_failed(t, t.edit_call(call.id), _reason(status))
         flow.leg_over(t, leg)
-    elif status == 491:
+    elif status in FOR_NOW and leg.retries < REINVITE_TRIES:
         # We own the Call-ID of agents' legs: 2.1 to 4 s; of callers' legs not: 0 to 2 s (§14.1).
         draw = int(t.tx.token(2), 16) % 190 * 10
         leg.outgoing = None
+        leg.retries += 1
         leg.retry_ms = t.now_ms + (2_100 if leg.agent else 0) + draw + 10
     else:
         legs.bye(t, leg)
@@ -420,7 +423,7 @@ def leg_due(t: Turn, leg: Leg) -> None:
         if leg.incoming is None and leg.outgoing is None:
             legs.invite(t, leg, leg.local_sdp)
         else:
-            leg.retry_ms = t.now_ms + 500
+            leg.retry_ms = t.now_ms + legs.RETRY_MS
     elif 0 < leg.probe_ms <= t.now_ms:
         legs.probe(t, leg)
 

@@ -5,21 +5,19 @@ A step that raises is undone. A takeover rebuilds the records out of the log, mo
 commits a barrier, serves, and re-drives what the records say is pending.
 """
 
-import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-import msgspec
+from typing import Any
 
 from cluster.core import LATE_MS, Core
 from cluster.machine import ClusterLost, Machine, Redrive, Step, Timer
 from cluster.messages import CoreMessage
+from cluster.outside import Outside, ShardState
 from cluster.roles import Active, Candidate, Follower, Start, Stopped
-from cluster.roles import Outside as CoreOutside
 from cluster.snapshot import Snapshot
 from cluster.store import ShardKey
+from cluster.timers import Timers
 
 GATHER_MS = 1
 """Steps of so long go into one batch, when the last batch left a while ago."""
@@ -36,66 +34,12 @@ REDRIVE_LOOK = 250
 """And looks at no more than so many."""
 DECODE_SLICE = 500
 """Records decoded in one go at a takeover, so that beats are not late."""
-NEVER_MS = -1
 TIMERS_PER_TICK = 200
 """More timers than that wait for the next turn of the loop."""
 
 
 class Unreported(AssertionError):
     """A step changed this record without `edit` or `put` (looked for in tests only)."""
-
-
-class Outside(CoreOutside, Protocol):
-    """What a shard needs from `io/` or from a simulator."""
-
-    def random(self) -> bytes:
-        """32 bytes."""
-
-    def soon(self, call: Callable[[], None]) -> None:
-        """In the next turn of the loop."""
-
-    def gather(self, delay_ms: int) -> None:
-        """Call `flush` of all this node's shards after so long, so that they share messages."""
-
-    def perform(self, effect: Any) -> None:
-        """A committed effect. It must not raise."""
-
-    def move_address(self, old_active: str, moved: Callable[[], None]) -> None:
-        """The shard's address comes here, from that member's node if it is still there."""
-
-    def serving(self, *, lost: bool) -> None:
-        """Barrier committed, records open: events may come."""
-
-    def deposed(self) -> None:
-        """Let go of the address: another node leads."""
-
-    def save(self, snapshot: Snapshot, saved: Callable[[str | None], None]) -> None:
-        """Store it safely; its name."""
-
-    def note(self, what: str, **fields: object) -> None:
-        """One line in the log."""
-
-    def broken(self, error: BaseException) -> None:
-        """An invariant of the log does not hold: stop the process; a standby carries on."""
-
-
-class ShardState(msgspec.Struct, frozen=True):
-    """What a shard is at the moment, for status and figures."""
-
-    shard: str
-    member: str
-    role: str
-    """"follower", "candidate", "active" or "stopped"."""
-    epoch: int
-    active: str
-    """Member that leads as far as this one knows."""
-    in_sync: tuple[str, ...]
-    serving: bool
-    seq: int
-    commit: int
-    records: int
-    snapshot_progress: int | None = None
-    counters: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -167,9 +111,7 @@ class Shard:
         self._gathered = 0  # steps in the open batch
         self._is_full = False
         self._flushed_ms = -(1 << 60)
-        self._armed: dict[str, int] = {}
-        self._timers: list[tuple[int, int, str]] = []
-        self._timer_n = 0
+        self._timers = Timers()
         self._redrive: deque[str] = deque()
         self._redrive_at_ms = 0
         self._emitted = 0  # steps that emitted something
@@ -199,8 +141,9 @@ class Shard:
         if not self.serving or self.held_up:
             return None
         due: int | None = None
-        if self._timers:
-            due = self.core.clock.local(self._timers[0][0])
+        timer_ms = self._timers.next_ms()
+        if timer_ms is not None:
+            due = self.core.clock.local(timer_ms)
         if self._redrive and (due is None or self._redrive_at_ms < due):
             due = self._redrive_at_ms
         return due
@@ -335,8 +278,7 @@ class Shard:
             for key, value, deadline in encoded:
                 self._open[key] = value
                 self._open_bytes += 64 if value is None else 64 + len(value)
-                if self._armed.get(key) != deadline:
-                    self._arm(key, deadline)
+                self._timers.arm(key, deadline)
             self._gathered += 1
             self._gather()
         elif self._check:
@@ -411,30 +353,17 @@ class Shard:
 
     # -- timers ------------------------------------------------------------------------------------
 
-    def _arm(self, key: str, deadline: int | None) -> None:
-        if deadline is None:
-            self._armed.pop(key, None)
-            return
-        self._armed[key] = deadline
-        self._timer_n += 1
-        heapq.heappush(self._timers, (deadline, self._timer_n, key))
-
     def _fire(self) -> None:
         now_ms = self.core.clock.now(self._outside.now_ms())
-        timers = self._timers
         for _ in range(TIMERS_PER_TICK):
-            if not timers or timers[0][0] > now_ms:
+            due = self._timers.take(now_ms)
+            if due is None:
                 break
-            deadline, _, key = heapq.heappop(timers)
-            if self._armed.get(key) == deadline:
-                self._armed[key] = NEVER_MS
-                self.counters["timers"] += 1
-                self._run(Timer(key, deadline))
-                if self._armed.get(key) == deadline:  # the step did not move it: not at once again
-                    self._armed[key] = NEVER_MS
-        if len(timers) > 64 + 4 * len(self._armed):  # mostly stale ones
-            self._timers = [timer for timer in timers if self._armed.get(timer[2]) == timer[0]]
-            heapq.heapify(self._timers)
+            deadline_ms, key = due
+            self.counters["timers"] += 1
+            self._run(Timer(key, deadline_ms))
+            self._timers.spent(key, deadline_ms)
+        self._timers.sweep()
 
     # -- takeover ----------------------------------------------------------------------------------
 
@@ -472,7 +401,7 @@ class Shard:
                 record = records[key] = machine.decode(key, data)
                 deadline = machine.deadline(key, record)
                 if deadline is not None:
-                    self._arm(key, deadline)
+                    self._timers.arm(key, deadline)
             if undecoded:
                 self._outside.soon(lambda: self._decode(opening))
                 return

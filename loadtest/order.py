@@ -8,11 +8,11 @@ still waited. That is wrong, unless
 - his own offer followed so soon that both decisions may have been made in order and delivered out
   of order: CONCURRENT_MS, or FAULT_MS where a marked fault lies near, since an INVITE is repeated
   after T1 and once more by a new active; or
-- he may have had his turn: a failed offer (declined, not answered, withdrawn) that no other
-  overtaken caller has used as his excuse, that began before and either was still ringing (or had
-  ended less than CONCURRENT_MS ago), or had failed at this very agent in the last REOFFER_MS, for
-  which time a call is not offered to that agent again. An offer that showed another caller's name
-  is no excuse.
+- he may have had his turn: a failed offer (declined, not answered, withdrawn, or picked up just as
+  the caller left) that no other overtaken caller has used as his excuse, that began before and
+  either was still ringing (or had ended less than CONCURRENT_MS ago), or had failed at this very
+  agent in the last REOFFER_MS, for which time a call is not offered to that agent again. An offer
+  that showed another caller's name is no excuse.
 """
 
 from bisect import insort
@@ -64,8 +64,14 @@ def overtaken(view: View, talked: Sequence[Talk]) -> list[Overtaken]:
         if call.answered_ms != NEVER:
             queue = queues.setdefault((call.number, call.priority), [])
             queue.append(_Served(call, first.get(call.call)))
+    joined = {(talk.agent.who, talk.agent.call) for talk in talked if talk.agent is not None}
     failed = sorted(
-        (o for phone in view.agents.values() for o in phone.calls if o.failed),
+        (
+            offer
+            for phone in view.agents.values()
+            for offer in phone.calls
+            if offer.end.over_ms != NEVER and (offer.who, offer.call) not in joined
+        ),
         key=lambda offer: offer.offered_ms,
     )
     faults = [mark.ms for mark in view.marks]

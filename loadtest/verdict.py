@@ -27,15 +27,18 @@ from loadtest.view import (
 FAULT_MS = 5_000
 """Gaps are looked at for so long after a mark (see facts.Window)."""
 
+OWN_LATE_MS = 100
+"""Phones that sent so late have themselves to blame for gaps, and are worth a line."""
+
 SAME_MS = 1_000
 """Marks of one name that lie so near are one."""
 
-_AT_REST = ("ready", "idle", "available", "not_ready", "wrap_up", "paused", "logged_out")
+_AT_REST = ("ready", "not_ready", "wrap_up", "paused", "signed_out")
 LISTED = {
     "idle": _AT_REST,
-    "absent": (*_AT_REST, "ringing", "offered"),
-    "ringing": ("ringing", "offered"),
-    "talking": ("talking", "busy", "connected", "on_call", "hold", "held"),
+    "ringing": ("offered",),
+    "talking": ("talking",),
+    "absent": (*_AT_REST, "offered"),
 }
 """States a cluster may list for an agent whose phone is idle, rings or is in a call."""
 
@@ -118,6 +121,11 @@ class Verdict(msgspec.Struct, frozen=True):
                 f"largest gap {g.talkers} talkers heard: {g.talkers_before_ms} ms in the 10 s "
                 f"before the {g.mark}, {g.talkers_after_ms} ms after"
                 for g in self.gaps
+            ),
+            *(
+                [f"the phones themselves were up to {self.own_late_ms} ms late: so may gaps be"]
+                if self.own_late_ms > OWN_LATE_MS
+                else []
             ),
             *(f"lost: {x.who} {x.reason} {x.detail} ({x.call})" for x in self.lost),
             *(f"doubled: {x.who} {x.reason} {x.detail} ({x.call})" for x in self.doubled),

@@ -22,12 +22,15 @@ MAX_EVENTS = 32
 class File(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="file"):
     """A sound by name. `play` names this playing of it: `PlayEnded` carries it; a loop never ends.
 
-    All who hear one looping file hear the same place of it.
+    All who hear one looping file hear the same place of it. `then` names the loop that is heard
+    from the end on: without it there is silence until `PlayEnded` was heard of and answered, which
+    a takeover delays. Where there is no such sound, silence follows.
     """
 
     name: str
     loop: bool
     play: int
+    then: str = ""
 
 
 class Party(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="party"):
@@ -158,9 +161,11 @@ def connect(session: Session, a: str, b: str, *, remote: str | None = None) -> S
     return _with(session, (a, b), joined)
 
 
-def play(session: Session, leg: str, file: str, *, loop: bool, play: int) -> Session:
-    """Let `leg` hear `file` and nothing else."""
-    return _hears(session, leg, File(file, loop, play))
+def play(
+    session: Session, leg: str, file: str, *, loop: bool, play: int, then: str = ""
+) -> Session:
+    """Let `leg` hear `file` and nothing else; `then`, looped, once it has ended."""
+    return _hears(session, leg, File(file, loop, play, then))
 
 
 def stop(session: Session, leg: str) -> Session:

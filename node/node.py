@@ -60,6 +60,7 @@ class Node:
         self.draining = False
         self.broken: asyncio.Future[BaseException] | None = None
         self._lag = Lag()
+        self._commit_lags = {name: Lag() for name in centre.shards}
         self._lag_timer: asyncio.TimerHandle | None = None
         self._sampler: asyncio.TimerHandle | None = None
         self.media = Client(
@@ -186,13 +187,15 @@ class Node:
             return "draining"
         if not self.media.is_up:
             return "no_media"
-        commit_ms = self.host.shard(shard).commit_age_ms()
+        commit_ms = self._commit_lags[shard].ms
         return "overload" if is_overloaded(lag_ms=self._lag.ms, commit_ms=commit_ms) else ""
 
     def _watch_lag(self, due: float) -> None:
         loop = asyncio.get_running_loop()
         late_ms = (loop.time() - due) * 1000
         self._lag.saw(late_ms, late_ms + LAG_LOOK_MS)
+        for name, lag in self._commit_lags.items():
+            lag.saw(self.host.shard(name).commit_age_ms(), late_ms + LAG_LOOK_MS)
         due = loop.time() + LAG_LOOK_MS / 1000
         self._lag_timer = loop.call_at(due, self._watch_lag, due)
 

@@ -1,6 +1,7 @@
 """When a node takes no new calls: its loop is late, or commits are slow, for longer than a hiccup.
 
-One pause of the machine costs no caller his call; lateness that lasts does, before it costs all of
+One pause of the machine costs no caller his call, nor does a standby that hangs: no commit waits for
+it longer than `cluster.replicas.IN_SYNC_TIMEOUT_MS`. Lateness that lasts does, before it costs all of
 them theirs.
 """
 
@@ -22,6 +23,6 @@ class Lag:
         self.ms += (late_ms - self.ms) * weight
 
 
-def is_overloaded(*, lag_ms: float, commit_ms: int) -> bool:
-    """Whether new calls are refused with 503; calls that are up go on."""
+def is_overloaded(*, lag_ms: float, commit_ms: float) -> bool:
+    """Whether new calls are refused with 503; calls that are up go on. Both times are smoothed."""
     return lag_ms > LAG_MS_MAX or commit_ms > COMMIT_MS_MAX

@@ -5,7 +5,6 @@ the shard. Decisions are in `calls`; what is here is wiring.
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any

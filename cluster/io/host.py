@@ -22,9 +22,10 @@ from cluster.io.process import is_gone, this_process
 from cluster.io.shard import ShardIo
 from cluster.machine import Machine
 from cluster.messages import Message, Release, Released
+from cluster.outside import ShardState
 from cluster.process import PROCESS_KEYS, SHARD_KEYS, process_key
 from cluster.roles import Active, Follower
-from cluster.runtime import Shard, ShardState
+from cluster.runtime import Shard
 from cluster.store import (
     Process,
     Store,

@@ -20,6 +20,8 @@ from keepline.v1 import replication_pb2 as pb
 from keepline.v1 import replication_pb2_grpc as rpc
 
 MAX_FRAME_BYTES = 64 << 20
+FRAME_BYTES = 8 << 20
+"""A frame is full beyond this; what is left goes into the next one."""
 MAX_WAITING = 2_000
 """Messages that wait for one peer; beyond that all are dropped and the protocol asks again."""
 REDIAL_MS = 30
@@ -196,10 +198,18 @@ class Links(rpc.ReplicationServicer):
                 waiting = out.waiting
                 if not waiting:
                     continue
-                out.waiting = []
                 frame = pb.Frame()
+                room = FRAME_BYTES
+                taken = 0
                 for shard, message in waiting:
                     wire.put(frame, shard, message)
+                    taken += 1
+                    room -= wire.weight(message)
+                    if room < 0:
+                        break
+                out.waiting = waiting[taken:]
+                if out.waiting:
+                    out.wake.set()
                 self.counters["frames_sent"] += 1
                 await call.write(frame)
         finally:

@@ -73,6 +73,17 @@ def put(frame: pb.Frame, shard: str, message: Message) -> None:
             assert_never(message)
 
 
+def weight(message: Message) -> int:
+    """About how many bytes the message is."""
+    match message:
+        case Append(batches=batches):
+            return sum(len(batch.data) for batch in batches) + 64
+        case Slice(data=data):
+            return len(data) + 64
+        case _:
+            return 64
+
+
 def get(message: pb.ShardMessage) -> Message | None:
     """None: a kind that this version does not know."""
     epoch = message.epoch

@@ -28,6 +28,8 @@ CATCH_UP_MAX = 5 * SLOTS
 that was stopped: timestamps go on, sequence numbers have no hole. `skipped` counts frames."""
 READ_MAX = 8
 """Packets read from one socket in a slot."""
+BACKLOG_MAX = 4_096
+"""Packets read at the end of a call, if this process was so late."""
 SWEEP_SLOTS = 1_000 // SLOT_MS
 PORT_TRIES = 1_000
 MARKS_MAX = 32
@@ -223,6 +225,21 @@ class AudioEngine:
             line.call = ""
             line.sends = False
 
+    def finish(self, line: Line, who: str) -> Audio | None:
+        """What this line has heard, packets that wait to be read included; then it is forgotten."""
+        ear = line.ear
+        if ear is None:
+            return None
+        for _ in range(BACKLOG_MAX):
+            try:
+                data, control, _flags, _source = line.sock.recvmsg(1500, _SPACE)
+            except OSError:
+                break
+            ear.packet(data, self._stamped(control))
+        heard = self.audio(line, who)
+        self.forget(line)
+        return heard
+
     def audio(self, line: Line, who: str) -> Audio | None:
         """What this line has heard in its call up to now; None when it is in none."""
         ear = line.ear
@@ -322,10 +339,16 @@ class AudioEngine:
             self._learn_offset()
             self._sweep(now_ns / 1e6)
 
+    def _stamped(self, control: list[tuple[int, int, bytes]]) -> float:
+        """When the kernel got the packet, on the monotonic clock in ms; now if it did not say."""
+        if not control:
+            return time.monotonic_ns() / 1e6
+        seconds, nanoseconds = _STAMP.unpack_from(control[0][2])
+        return float(seconds * 1e3 + nanoseconds / 1e6 - self._stamp_offset_ms)
+
     def _read(self) -> None:
-        by_fd, poll, offset_ms = self._by_fd, self._epoll.poll, self._stamp_offset_ms
+        by_fd, poll = self._by_fd, self._epoll.poll
         size = max(64, len(by_fd))
-        unpack = _STAMP.unpack
         for _ in range(READ_MAX):
             ready = poll(0, size)
             if not ready:
@@ -343,10 +366,5 @@ class AudioEngine:
                 if ear is None:
                     line.strays += 1
                     continue
-                if control:
-                    seconds, nanoseconds = unpack(control[0][2][:16])
-                    ms = seconds * 1e3 + nanoseconds / 1e6 - offset_ms
-                else:
-                    ms = time.monotonic_ns() / 1e6
-                if ear.packet(data, ms) and line.on_change is not None:
+                if ear.packet(data, self._stamped(control)) and line.on_change is not None:
                     line.on_change(line.call, ear.hears)

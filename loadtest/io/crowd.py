@@ -222,10 +222,9 @@ class Crowd:
     def _hush(self, person: Person) -> None:
         if self.audio is None or person.line is None:
             return
-        heard = self.audio.audio(person.line, person.human.who)
+        heard = self.audio.finish(person.line, person.human.who)
         if heard is not None:
             self.note(heard)
-            self.audio.forget(person.line)
 
     def _bury(self, person: Person, now_ms: int) -> None:
         """A caller's call is over; for a while he is there to acknowledge what is repeated."""

@@ -35,18 +35,24 @@ class Loop:
 
 
 class Once:
-    """A sound that ends; `on_end` is called once, 20 ms after its last frame. Unusable: at once."""
+    """A sound that ends; `on_end` is called once, 20 ms after its last frame. Unusable: at once.
 
-    __slots__ = ("_on_end", "_sound", "_start")
+    Whoever listened then hears `then`, if there is one, without a gap.
+    """
 
-    def __init__(self, sound: Sound, on_end: Callable[[], None]) -> None:
+    __slots__ = ("_on_end", "_sound", "_start", "_then")
+
+    def __init__(self, sound: Sound, on_end: Callable[[], None], then: Loop | None = None) -> None:
         self._sound = sound
         self._on_end: Callable[[], None] | None = on_end
         self._start = -1
+        self._then = then
 
     def frame(self, tick: int, law: int) -> bytes | None:
         sound = self._sound
-        if self._on_end is None or not (sound.length or sound.failed):
+        if self._on_end is None:
+            return None if self._then is None else self._then.frame(tick, law)
+        if not (sound.length or sound.failed):
             return None
         if self._start < 0:
             self._start = tick
@@ -55,4 +61,4 @@ class Once:
             return sound.frames[law][place]
         ended, self._on_end = self._on_end, None
         ended()
-        return None
+        return None if self._then is None else self._then.frame(tick, law)

@@ -116,7 +116,8 @@ class Wiring:
     def _once(self, live: Live, file: File) -> Once:
         sound = self._find_sound(file.name)
         assert sound is not None  # checked before anything was changed
-        return Once(sound, lambda: self._on_end(live, file.play))
+        then = self._find_sound(file.then) if file.then else None
+        return Once(sound, lambda: self._on_end(live, file.play), Loop(then) if then else None)
 
 
 def _tap(live: Live) -> None:

@@ -109,9 +109,9 @@ class Client:
     def begin_apply(
         self, session: Session, deadline_ms: int, done: Callable[[Applied | MediaError], None]
     ) -> None:
-        """Make it so; `done` hears what became of it, once, maybe before this returns.
+        """Make it so; `done` hears later what became of it, once.
 
-        What `apply` is, without a task for each: a busy node commands hundreds a second.
+        As `apply`, but without a task for each: a busy node commands hundreds a second.
         """
 
         def told(reply: Reply | MediaError) -> None:
@@ -191,19 +191,19 @@ class Client:
         deadline_ms: int,
         told: Told,
     ) -> None:
-        """Ask; `told` hears the answer or the error, once."""
+        """Ask; `told` hears the answer or the error later, once."""
+        loop = asyncio.get_running_loop()
         if not self._up.is_set():
-            told(Unreachable("not connected"))
+            loop.call_soon(told, Unreachable("not connected"))
             return
         if len(self._outstanding) >= MAX_OUTSTANDING:
-            told(Unreachable(f"{MAX_OUTSTANDING} commands outstanding"))
+            loop.call_soon(told, Unreachable(f"{MAX_OUTSTANDING} commands outstanding"))
             return
         try:
             data = wire.frame(request)
         except wire.BadFrame as error:
-            told(Refused("overload", str(error)))
+            loop.call_soon(told, Refused("overload", str(error)))
             return
-        loop = asyncio.get_running_loop()
         self._outstanding[request.n] = told
         heappush(self._due, (loop.time() + deadline_ms / 1000, request.n, deadline_ms))
         if self._sweeper is None:

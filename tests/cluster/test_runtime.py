@@ -83,7 +83,7 @@ def test_an_effect_that_brings_an_event_does_not_overtake_those_behind_it() -> N
         if effect.op == "one":
             active.shard.handle(Add("y", "three"))
 
-    active.perform = perform  # type: ignore[method-assign, assignment]
+    active.perform = perform  # type: ignore[method-assign]
     for event in first:
         active.shard.handle(event)
     wait(sim, lambda: len(active.performed) == 3)

@@ -4,7 +4,10 @@ KEEPLINE_SIM_SEEDS: how many seeds (default 300), KEEPLINE_SIM_FIRST: the first 
 """
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -19,6 +22,7 @@ from cluster.runtime import Held, Shard
 from cluster.store import Unknown, encode_key
 from tests.cluster.simulate import Simulation, Violation
 
+ROOT = Path(__file__).parents[2]
 SEEDS = int(os.environ.get("KEEPLINE_SIM_SEEDS", "300"))
 FIRST = int(os.environ.get("KEEPLINE_SIM_FIRST", "1"))
 
@@ -47,6 +51,26 @@ def test_a_seed_repeats_itself() -> None:
     two.run()
     assert one.trace == two.trace
     assert one.steps == two.steps
+
+
+def test_a_seed_repeats_itself_whatever_the_order_of_sets() -> None:
+    code = "from tests.cluster.simulate import *; s = Simulation(11); s.run(); print(s.trace)"
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "PYTHONHASHSEED": seed,
+                "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}",
+            },
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert len(outputs[0]) > 500
+    assert outputs[0] == outputs[1]
 
 
 def _shrink_without_asking(core: Any, role: Any, in_sync: Any, pending: Any) -> None:

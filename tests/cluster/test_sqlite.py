@@ -1,4 +1,4 @@
-"""The SQLite store: compare-and-set, deadlines, and a writer that stopped inside its transaction."""
+"""The SQLite store: compare-and-set, deadlines, a writer that stopped inside its transaction."""
 
 import asyncio
 import sqlite3

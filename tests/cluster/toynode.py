@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import sys
 import time
 from pathlib import Path
@@ -112,10 +113,17 @@ class ToyNode:
             if port is not None:
                 port.sendto(msgspec.json.encode(effect), source)
 
+    def lock(self) -> None:
+        """Hold the store's lock from now on."""
+        self.locking = sqlite3.connect(Path(self.config["folder"]) / "store.db", timeout=5)
+        self.locking.execute("begin immediate")
+        say("locked")
+
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.over.set)
+        loop.add_signal_handler(signal.SIGUSR1, self.lock)
         await self.store.open()
         await self.host.start()
         say("up", pid=os.getpid())

@@ -107,3 +107,13 @@ def test_each_agent_without_a_phone_may_have_been_offered_one_caller_unseen() ->
     assert [who for who, _, _ in jumps(story)] == ["c0", "c1"]
     story.log.append(facts.Joined(ms=0, who="1009", identity="a9", absent=True))
     assert [who for who, _, _ in jumps(story)] == ["c1"]
+
+
+def test_whoever_gave_up_as_his_agent_picked_up_had_had_his_turn() -> None:
+    story = Story().join("1001", "1002")
+    story.wait(0, at=1_000, until=2_500)
+    crossed = story.offer("1002", 0, 2_000)
+    story.pick_up("1002", crossed, 2_500)
+    story.told("1002", crossed, 2_510)
+    story.talk(1, "1001", at=1_100, offered=2_000, until=6_000)
+    assert jumps(story) == []

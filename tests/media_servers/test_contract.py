@@ -45,6 +45,22 @@ async def test_a_prompt_is_heard_to_its_end_which_is_told_once(media: Media) -> 
         assert {b.timestamp - a.timestamp & 0xFFFFFFFF for a, b in pairwise(heard)} == {160}
 
 
+async def test_what_follows_a_prompt_waits_for_nobody(media: Media) -> None:
+    async with phone() as caller:
+        session = verbs.answer(CALL, "caller", caller.offer())
+        session = verbs.play(session, "caller", "welcome", loop=False, play=7, then="music")
+        await media.dial(session, caller=caller)
+
+        await caller.hears_music()
+        assert media.events == [PlayEnded("call-1", 1, 7)]
+        session = verbs.play(session, "caller", "music", loop=True, play=8)
+        await media.apply(session)
+        heard = await caller.more(100)
+
+        assert caller.gaps() == []
+        assert {b.timestamp - a.timestamp & 0xFFFFFFFF for a, b in pairwise(heard)} == {160}
+
+
 async def test_a_phone_that_never_sends_hears_on_and_stays(media: Media) -> None:
     async with phone(talks=False) as caller:
         session = verbs.answer(CALL, "caller", caller.offer())

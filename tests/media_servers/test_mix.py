@@ -78,6 +78,16 @@ def test_a_playing_ends_once_a_frame_after_its_last() -> None:
     assert frames == [(b"a", 0), (b"b", 0), (None, 1), (None, 1)]
 
 
+def test_what_follows_a_playing_follows_without_a_gap() -> None:
+    ends: list[int] = []
+    loop = Loop(filled(b"x", b"y"))
+    once = Once(filled(b"a"), lambda: ends.append(1), loop)
+
+    frames = [(once.frame(tick, PCMU), len(ends)) for tick in (17, 18, 19)]
+
+    assert frames == [(b"a", 0), (b"x", 1), (b"y", 1)]
+
+
 def test_a_sound_that_is_not_ready_is_waited_for_and_one_that_fails_ends() -> None:
     ends: list[int] = []
     late, bad = Sound("late"), Sound("bad")
