@@ -93,6 +93,15 @@ def ask(t: Turn, agent: AgentState, state: str, reason: str) -> None:
     _enter(t, agent, state, reason)
 
 
+def give_up(t: Turn, agent: AgentState) -> None:
+    """A step over this agent raised: he gets nothing until he says that he is ready."""
+    t.book.acd.busy(agent.id)
+    if agent.call:
+        agent.wanted, agent.wanted_reason = "not_ready", "bug"
+    else:
+        _enter(t, agent, "not_ready", "bug")
+
+
 def declare(t: Turn, name: str) -> AgentState:
     """An agent whom the configuration names for the first time."""
     agent = AgentState(

@@ -28,7 +28,7 @@ from calls.records import (
     Settings,
 )
 from calls.turn import Book, Turn
-from cluster.machine import ClusterLost, Redrive, Step, Timer
+from cluster.machine import ClusterLost, Step, Timer
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {
@@ -231,18 +231,20 @@ class Calls:
     def poisoned(self, tx: Step, event: Any, error: BaseException) -> None:
         """End the one call whose event raised, in the plainest way there is."""
         t = self._turn(tx)
-        if isinstance(event, Timer | Redrive):
-            kind, _, name = event.key.partition("/")
-            leg = t.leg(name) if kind == "leg" else None
-            call = leg.call if leg else name if kind == "call" else ""
-        else:
-            leg = signalling.leg_concerned(t, event)
-            call = leg.call if leg else getattr(event, "session", "")
+        kind, _, name = getattr(event, "key", "").partition("/")
+        leg = t.leg(name) if kind == "leg" else signalling.leg_concerned(t, event)
+        call = leg.call if leg else name if kind == "call" else getattr(event, "session", "")
         t.fact("bug", call, error=type(error).__name__, event=type(event).__name__)
         if isinstance(event, inputs.Requested):
-            signalling.answer_bug(t, event)
+            signalling.answer_bug(t, event, leg)
+        if leg is not None:
+            signalling.spoiled(t, t.edit_leg(leg.id), event)
         if call and t.call(call) is not None:
             flow.end(t, t.edit_call(call), cause="bug", by="system")
+        if leg is not None:
+            flow.leg_over_if_ended(t, leg)
+        if kind == "agent" and t.agent(name) is not None:
+            agents.give_up(t, t.edit_agent(name))
         _finish(t)
 
     # What people ask.

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from calls import flow, inputs, legs
 from calls.effects import ApplyMedia, DeleteMedia
-from calls.records import OFFERING, PROMPT, RINGING, SETUP, UP, Call, Leg
+from calls.records import OFFERING, PROMPT, SETUP, Call, Leg
 from calls.turn import Turn
 from media_servers import verbs
 from media_servers.verbs import Applied
@@ -91,7 +91,7 @@ def _refuses_all(t: Turn, call: Call, reason: str) -> None:
     if reason in ("unreachable", "old_epoch"):
         return  # the next MediaSessions, or the new active, asks again
     call.tries += 1
-    if call.tries > MEDIA_TRIES or reason in STATUS_OF:  # of an SDP that came as an answer
+    if call.tries > flow.MEDIA_TRIES or reason in STATUS_OF:  # of an SDP that came as an answer
         flow.end(t, call, cause=f"media {reason}", by="system")
     elif call.state == PROMPT and reason == "no_file":
         flow.enqueue(t, call)

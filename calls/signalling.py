@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from calls import flow, inputs, legs
 from calls.records import ENDED, ENDING, OFFERING, SETUP, UP, Incoming, Leg
 from calls.turn import Turn
+from cluster.machine import Redrive, Timer
 from sip import dialog
 from sip.dialog import Origin
 from sip.message import Message, SipError
@@ -446,9 +447,39 @@ def leg_concerned(t: Turn, event: object) -> Leg | None:
             return None
 
 
-def answer_bug(t: Turn, event: inputs.Requested) -> None:
-    """500 to the request whose step raised."""
+def answer_bug(t: Turn, event: inputs.Requested, leg: Leg | None) -> None:
+    """500 to the request whose step raised; a new call is refused with it, and counted."""
     msg = event.message
     if msg.method == "ACK":
         return
+    if msg.method == "INVITE" and leg is None and not msg.to_tag:
+        t.fact("received", number=user_of(msg.uri))
+        t.fact("refused", status=500, cause="bug")
     legs.reply(t, dialog.origin(msg, event.source), 500, to_tag=msg.to_tag or legs.tag_of_ours(t))
+
+
+def spoiled(t: Turn, leg: Leg, event: object) -> None:
+    """What an event that raised still does to its leg: it may not come again."""
+    match event:
+        case inputs.Responded(message=msg) if msg.cseq_method == "INVITE":
+            out = leg.outgoing
+            if msg.status >= 300:
+                legs.acknowledge_failure(t, leg, msg)
+            if out is None or out.branch != msg.branch:
+                return
+            if msg.status >= 300 and leg.state == SETUP:
+                legs.entomb(t, leg)
+            elif msg.status < 200 and not out.provisional:
+                out.provisional = True
+                if out.cancelled:
+                    legs.emit_cancel(t, leg)
+        case inputs.Responded(message=msg) if leg.bye is not None and leg.bye.branch == msg.branch:
+            if msg.status >= 200:
+                legs.entomb(t, leg)
+        case inputs.TimedOut() | Timer() | Redrive():
+            if leg.state == ENDED:
+                t.drop_leg(leg)
+            elif t.call(leg.call) is None:
+                legs.entomb(t, leg)
+        case _:
+            pass

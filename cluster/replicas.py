@@ -21,6 +21,9 @@ SLICE_RECORDS = 200
 SLICES_AHEAD = 4
 STALL_MS = 1_000
 """A snapshot without progress for this long is sent again from the last acknowledged slice."""
+SAME_MS = 100
+"""A position told again within this time was told before our answer to it came: a standby that
+was stopped answers every hello of that time, and a rewind for each would stop us, too."""
 APPEND_BYTES = 4 << 20
 """No more in one message; the rest follows the acknowledgement."""
 
@@ -59,6 +62,9 @@ class Standby:
     leaving: str = ""
     sent_ms: int = -(1 << 60)
     sending: Sending | None = None
+    told: Position | None = None
+    """Its last position that was acted on, at `told_ms`."""
+    told_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -74,7 +80,9 @@ class Replicas:
     snapshots: int = field(default=0)
 
     def hello(self, node: str, now_ms: int) -> None:
-        self.peers[node].sent_ms = now_ms
+        peer = self.peers[node]
+        peer.sent_ms = now_ms
+        peer.told = None
         self.send(node, Hello(self.epoch, self.me))
 
     def on_position(self, node: str, told: Position, now_ms: int, *, may_replace: bool) -> None:
@@ -89,7 +97,10 @@ class Replicas:
             peer.dead = False
             self._pin()
         peer.seen_ms = now_ms
+        if peer.answered and told == peer.told and now_ms - peer.told_ms < SAME_MS:
+            return
         peer.answered = True
+        peer.told, peer.told_ms = told, now_ms
         match = self._common(told)
         if match is not None:
             # What a member held once in this epoch it holds for ever: a late message takes

@@ -197,8 +197,8 @@ class MediaServer:
             if isinstance(source, File):
                 return "" if source.play in live.ended else source.name
             if isinstance(source, Party):
-                other = next((other for other in live.wanted.legs if other.name == source.leg), None)
-                return str(port_of(other.remote)) if other is not None and other.remote else ""
+                others = [other for other in live.wanted.legs if other.name == source.leg]
+                return str(port_of(others[0].remote)) if others and others[0].remote else ""
         return ""
 
 

@@ -56,7 +56,10 @@ class Person:
         self.rtp = rtp
         self.faults: list[Exception] = []
         self.facts: list[AnyFact] = []
+        self.is_dead = False
+        """His phone has lost its network: it neither hears nor acts."""
         self._moments = list(moments)
+        self._asked: dict[str, bytes] = {}
         self.layer = Layer(
             lambda datagram, dst: world.send(datagram, address, dst),
             self,
@@ -73,15 +76,23 @@ class Person:
         return self.human.line.leg if self.human.line is not None else None
 
     @property
+    def is_over(self) -> bool:
+        return self.is_dead or self.human.is_over
+
+    @property
     def is_up(self) -> bool:
         """He is in a call that is up and has nothing under way."""
         leg = self.leg
+        if self.is_dead:
+            return False
         if isinstance(self.human, Agent) and not (self.human.line and self.human.line.confirmed):
             return False
         return leg is not None and leg.end is End.UP and leg.reinvite is None and bool(leg.theirs)
 
     @property
     def next_ms(self) -> int | None:
+        if self.is_dead:
+            return None
         times = (self.layer.next_ms, self.human.deadline_ms)
         return min((time for time in times if time is not None), default=None)
 
@@ -96,7 +107,10 @@ class Person:
         self.step(Received(msg, source))
 
     def on_response(self, msg: Message, source: Address) -> None:
-        self.step(Received(msg, source))
+        if msg.branch in self._asked:
+            self._answered(msg)
+        else:
+            self.step(Received(msg, source))
 
     def on_timeout(self, branch: str, method: str) -> None:
         self.step(Expired(branch, method))
@@ -133,6 +147,49 @@ class Person:
         out: list[Effect] = []
         if leg is not None:
             leg.hold(self.world.now_ms, out, hold=hold)
+        for effect in out:
+            self._perform(effect)
+
+    def ask_offer(self) -> None:
+        """A re-INVITE without an offer: the 200 brings it, our ACK the answer."""
+        self._reinvite("")
+
+    def ask_and_cancel(self) -> None:
+        """A re-INVITE that is taken back before it has an answer."""
+        leg = self.leg
+        branch = self._reinvite(leg.ours if leg is not None else "")
+        if branch:
+            datagram = dialogs.cancel(self._asked[branch])
+            self.layer.request("CANCEL", branch, datagram, SHARD, self.world.now_ms)
+
+    def _reinvite(self, body: str) -> str:
+        leg = self.leg
+        if leg is None or not self.is_up:
+            return ""
+        leg.dialog.local_cseq += 1
+        branch = leg.branch()
+        datagram = dialogs.request(
+            leg.dialog,
+            "INVITE",
+            cseq=leg.dialog.local_cseq,
+            branch=branch,
+            sent_by=leg.phone.sent_by,
+            contact=leg.contact,
+            body=body,
+        )
+        self._asked[branch] = datagram
+        self.layer.request("INVITE", branch, datagram, leg.dialog.next_hop, self.world.now_ms)
+        return branch
+
+    def _answered(self, msg: Message) -> None:
+        """ACK to the 200 of a re-INVITE of ours; with the answer if it has the offer."""
+        leg = self.leg
+        if leg is None or msg.cseq_method != "INVITE" or not 200 <= msg.status < 300:
+            return
+        leg.theirs = msg.body
+        out: list[Effect] = []
+        asked = "v=0" in self._asked[msg.branch].decode()
+        leg.ack(msg.branch, msg.cseq, out, "" if asked else leg.answer(msg.body))
         for effect in out:
             self._perform(effect)
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from msgspec.structs import replace
+
 from calls import effects, inputs
 from calls.centre import Centre
 from calls.machine import Calls
@@ -103,7 +105,7 @@ class Node:
         self._drains = False
 
         def machine() -> Watched:
-            made = Watched("main", SHARD, world.centre)
+            made = world.machine("main", SHARD, world.centre)
             made.world = world
             return made
 
@@ -220,7 +222,7 @@ class Node:
         raise error
 
     def perform(self, effect: Any) -> None:
-        if not self.alive or not self.world.performs():
+        if not self.alive or not self.world.performs(effect):
             return
         now_ms = self.world.now_ms
         layer = self.layer
@@ -263,7 +265,7 @@ class Node:
             self.at(0, unreachable)
 
     def _apply(self, session: Session) -> None:
-        asked = verbs.replace(session, epoch=self.epoch)
+        asked = replace(session, epoch=self.epoch)
 
         def do() -> Any:
             try:
@@ -322,9 +324,18 @@ class Node:
 class Sweep:
     """One run."""
 
-    def __init__(self, centre: Centre, plan: Plan | None = None) -> None:
+    def __init__(
+        self,
+        centre: Centre,
+        plan: Plan | None = None,
+        *,
+        machine: type[Watched] = Watched,
+        quiet_ms: int = QUIET_MS,
+    ) -> None:
         self.centre = centre
         self.plan = plan if plan is not None else Plan()
+        self.machine = machine
+        self.quiet_ms = quiet_ms
         self.now_ms = 1_000
         self.random = Random(7)
         self.key: Found = (0, None)
@@ -342,7 +353,7 @@ class Sweep:
         self.steps: list[str] = []
         """What each step since the last takeover was about."""
         self.all_steps = 0
-        self.effects = 0
+        self.effects: list[str] = []
         self.disturbed_ms = 0
         """When something went wrong last."""
         self.audits = 0
@@ -366,11 +377,11 @@ class Sweep:
         self._run_until(self.now_ms + 500)
         while not self.all_over and self.now_ms < RUN_MS_MAX:
             self._run_until(self.now_ms + 1_000)
-        self._run_until(self.now_ms + QUIET_MS)
+        self._run_until(self.now_ms + self.quiet_ms)
 
     @property
     def all_over(self) -> bool:
-        return all(person.human.is_over for person in self.people)
+        return all(person.is_over for person in self.people)
 
     def _run_until(self, until_ms: int) -> None:
         queue = self._queue
@@ -396,7 +407,7 @@ class Sweep:
     def _boot(self) -> None:
         self._lives += 1
         self.steps = []
-        self.effects = 0
+        self.effects = []
         self.node = Node(self, self._lives)
         self.node.shard.start()
 
@@ -422,6 +433,8 @@ class Sweep:
 
     def stepped(self, machine: Watched, tx: Step, event: Any) -> None:
         """A step was decided, and is not committed."""
+        if self.node is None or self.node.shard.machine is not machine:
+            return  # of a node that has just died
         self.steps.append(describe(event))
         self.all_steps += 1
         if self.all_steps == self.plan.media_dies:
@@ -432,10 +445,10 @@ class Sweep:
         elif self.all_steps == self.plan.raises_at:
             raise Planted(describe(event))
 
-    def performs(self) -> bool:
+    def performs(self, effect: Any) -> bool:
         """An effect is to be performed: does the node live to do it?"""
-        self.effects += 1
-        if self._dies and self._dies[0] == ("effect", self.effects):
+        self.effects.append(describe_effect(effect))
+        if self._dies and self._dies[0] == ("effect", len(self.effects)):
             self._die()
             return False
         return True
@@ -464,7 +477,8 @@ class Sweep:
         names = {str(person.rtp): person.human.voice.name for person in self.people}
         for person in self.people:
             if person.rtp == rtp:
-                self.at(1, lambda: person.hears(names.get(what, what)))
+                hears = person.hears
+                self.at(1, lambda: hears(names.get(what, what)))
                 return
 
     # The wire.
@@ -498,7 +512,7 @@ class Sweep:
 
     def _to_person(self, datagram: bytes, source: Address, destination: Address) -> None:
         for person in self.people:
-            if person.address == destination:
+            if person.address == destination and not person.is_dead:
                 person.layer.receive(datagram, source, self.now_ms)
 
     # Audits.
@@ -533,6 +547,17 @@ def is_of_a_fork(datagram: bytes) -> bool:
         return False
     to = next(line for line in datagram.split(b"\r\n") if line.startswith(b"To:"))
     return b";tag=" not in to
+
+
+def describe_effect(effect: Any) -> str:
+    """An effect in a word or two."""
+    match effect:
+        case effects.Respond(origin=origin, status=status):
+            return f"Respond {status} {origin.method}"
+        case effects.Request(method=method):
+            return f"Request {method}"
+        case _:
+            return type(effect).__name__
 
 
 def describe(event: Any) -> str:
