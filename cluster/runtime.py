@@ -20,11 +20,14 @@ from cluster.store import ShardKey
 from cluster.timers import Timers
 
 GATHER_MS = 1
-"""Steps of so long go into one batch, when the last batch left a while ago."""
-GATHER_BUSY_MS = 4
-"""Batches are at least this far apart: a message costs as much as ten steps."""
-GATHER_FULL_MS = 10
-"""And this far when there is more than one step for each ms."""
+"""Steps of so long go into one batch while there are few."""
+GATHER_LOAD_MS = 10
+"""Batches are so far apart when a step comes in each ms, and in proportion when there are fewer or
+more: a message to another node costs as much as ten steps."""
+GATHER_MOST_MS = 20
+"""But never further than this: so much later, at most, a busy shard answers."""
+LOAD_MS = 50
+"""How many steps there are is averaged over about so long."""
 BATCH_BYTES = 256 << 10
 """A batch this large leaves at once."""
 REDRIVE_MS = 5
@@ -109,7 +112,7 @@ class Shard:
         self._held: deque[Held] = deque()
         self._gathering = False
         self._gathered = 0  # steps in the open batch
-        self._is_full = False
+        self._load = 0.0  # steps in a ms
         self._flushed_ms = -(1 << 60)
         self._timers = Timers()
         self._redrive: deque[str] = deque()
@@ -197,7 +200,9 @@ class Shard:
             self._open = {}
             self._open_bytes = 0
             seq = self.core.append(changes)
-            self._is_full = self._gathered > now_ms - self._flushed_ms
+            since_ms = max(1, now_ms - self._flushed_ms)
+            weight = min(1.0, since_ms / LOAD_MS)
+            self._load += (self._gathered / since_ms - self._load) * weight
             self._gathered = 0
             self._flushed_ms = now_ms
             self._appended_ms.append((seq, now_ms))
@@ -300,7 +305,7 @@ class Shard:
         elif not self._gathering:
             self._gathering = True
             since_ms = self._outside.now_ms() - self._flushed_ms
-            apart_ms = GATHER_FULL_MS if self._is_full else GATHER_BUSY_MS
+            apart_ms = min(GATHER_MOST_MS, int(GATHER_LOAD_MS * self._load))
             self._outside.gather(max(GATHER_MS, apart_ms - since_ms))
 
     def _undo(self, tx: Step) -> None:

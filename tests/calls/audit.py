@@ -115,13 +115,17 @@ def audit_talk(media: MediaServer, people: list[Person]) -> list[str] | None:
     return found if looked else None
 
 
-def audit_end(world: "Sweep") -> list[str]:
-    """After the last call: what is left, what is missing, what happened twice."""
+def audit_end(world: "Sweep", *, vanished: bool) -> list[str]:
+    """After the last call: what is left, what is missing, what happened twice.
+
+    `vanished`: somebody went without a word, so not every request had an answer.
+    """
     found = list(world.wrong)
     found += [f"raised: {fault!r}" for fault in world.faults]
     for person in world.people:
         found += [f"raised at a phone: {fault!r}" for fault in person.faults]
-        found += timeouts(person)
+        if not vanished:
+            found += timeouts(person)
         if not person.is_over:
             found.append(f"{person.address} is left in a call")
     if world.node is None:
@@ -133,7 +137,7 @@ def audit_end(world: "Sweep") -> list[str]:
     ]
     found += [f"media session {name} is left" for name in world.media.sessions]
     found += _cdrs(world)
-    found += _transactions(world)
+    found += _transactions(world, vanished=vanished)
     for key, agent in world.records.items():
         if key.startswith("agent/") and (agent.call or agent.leg):
             found.append(f"{agent.id} still has a call or leg")
@@ -155,7 +159,7 @@ def _cdrs(world: "Sweep") -> list[str]:
     return found
 
 
-def _transactions(world: "Sweep") -> list[str]:
+def _transactions(world: "Sweep", *, vanished: bool) -> list[str]:
     """Every request has one final answer, every offer one INVITE, repeats are the same bytes."""
     found = []
     asked: dict[tuple[str, str], bytes] = {}
@@ -179,7 +183,8 @@ def _transactions(world: "Sweep") -> list[str]:
     is_forked = bool(world.forks)
     for key in asked:
         answers = finals.get(key, set())
-        if len(answers) != 1 and not (is_forked and key[1] in ("INVITE", "CANCEL") and answers):
+        is_two = is_forked and key[1] in ("INVITE", "CANCEL")
+        if len(answers) > 1 + is_two or not (answers or vanished):
             found.append(f"{key[1]} {key[0]}: final answers {sorted(answers)}")
     found += [f"offer {call_id} in {n} INVITEs" for call_id, n in offers.items() if len(n) != 1]
     stated = {fact["call_id"] for fact in world.facts("offered")}

@@ -62,8 +62,8 @@ class MediaServer:
         self.epoch = 0
         self.taken_below = 0
         """Recorded ports below this one belong to somebody else now."""
-        self.refuses: dict[str, None] = {}
-        """Session legs whose phone's SDP is not acceptable to it."""
+        self.refuses_hold = False
+        """An SDP that is sendonly is not acceptable to it."""
         self._next_port = FIRST_PORT
         self._heard: dict[int, str] = {}
 
@@ -95,6 +95,8 @@ class MediaServer:
         ports: dict[str, int] = {}
         sdps: dict[str, str] = {}
         for leg in wanted.legs:
+            if self.refuses_hold and direction_of(leg.remote) == "sendonly":
+                raise Refused("not_acceptable", leg.name)
             ports[leg.name] = self._port(live, leg)
             ours = _ours(f"{wanted.id}/{leg.name}", leg, ports[leg.name])
             if ours:

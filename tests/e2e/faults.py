@@ -11,39 +11,25 @@ import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from loadtest import facts
-from loadtest.verdict import FAULT_MS, Gaps, PhoneState, Verdict, differing, judge
-from loadtest.view import NEVER, gather
+from loadtest.verdict import FAULT_MS, PhoneState, differing, judge
 from node.api import Refused, Unreachable
 from node.ask import Cluster as Asked
 from node.ask import NoCluster, cluster
 from node.directory import Directory
 from node.phones import Phones, PhonesFailed
 from tests.e2e.cluster import Cluster, own_address
+from tests.e2e.load import Load
+from tests.e2e.people import People, centre_of, parts
+from tests.e2e.seen import Findings, delays
 
-SHARDS = ("north", "south")
-SIP_PORT = 5060
 PHONES_PRIORITY = 1
 """Real-time, where permitted, below the media server's: phones are machines of their own."""
-
-ARRIVALS_A_SECOND = 20
-"""For each shard, until everybody is there: the phones that ring must still ring at the fault."""
-
-GAP_MS = 60
-"""A gap up to this is nothing a talker notices..."""
-WORSE_MS = 20
-"""...nor one that is so much longer than what he had heard in the 10 s before."""
-RELAYED_MS = 40
-"""What GAP_MS leaves to the cluster and its network, a packet each 20 ms being due."""
-DELAY_MS = 500
-"""What a standby's fault may add to any answer."""
 
 TAKEOVER_S = 15.0
 WHOLE_S = 45.0
@@ -53,150 +39,6 @@ STILL_S = 6.0
 IDLE_S = 15.0
 ENDING_S = 45.0
 POLL_S = 0.25
-
-
-@dataclass(frozen=True)
-class People:
-    """Who does what over both shards; fewer than the issue's where a test is about something else."""
-
-    waiting: int = 100
-    talking: int = 100
-    ringing: int = 20
-
-    @property
-    def calls(self) -> int:
-        return self.waiting + self.talking + self.ringing
-
-
-ALL = People()
-FEW = People(waiting=20, talking=20, ringing=4)
-
-
-@dataclass(frozen=True)
-class Part:
-    """One shard and its people."""
-
-    shard: str
-    number: str
-    sip: str
-    phones: str
-    people: People
-    first_agent: int
-    first_voice: int
-    preferred: tuple[str, ...]
-
-    @property
-    def agents(self) -> int:
-        return self.people.talking + self.people.ringing
-
-    def centre(self) -> dict[str, dict[str, Any]]:
-        """Its part of the centre's file."""
-        return {
-            "shards": {self.shard: {"sip": f"{self.sip}:{SIP_PORT}", "preferred": self.preferred}},
-            "numbers": {self.number: {"queue": self.shard}},
-            "queues": {
-                self.shard: {"shard": self.shard, "offer_timeout": "20s", "wrap_up": "500ms"}
-            },
-            "agents": {
-                str(self.first_agent + n): {
-                    "phone": f"sip:{self.first_agent + n}@{self.phones}:{7001 + n}",
-                    "queues": [self.shard],
-                }
-                for n in range(self.agents)
-            },
-        }
-
-    def words(self, seed: int) -> list[str]:
-        """The command line of its people."""
-        mix, last = self.people, self.first_agent + self.agents - 1
-        return [
-            f"--target={self.sip}:{SIP_PORT}",
-            f"--number={self.number}",
-            f"--rate={ARRIVALS_A_SECOND}",
-            f"--agents={self.first_agent}-{last}@{self.phones}:7001+",
-            f"--scenario=talking={mix.talking},ringing={mix.ringing},waiting={mix.waiting}",
-            "--talk=1500-3500ms",
-            "--ring=200-600ms",
-            "--patience=1-6",  # of those who come on top of the scenario
-            f"--seed={seed}",
-            f"--address={self.phones}",
-            f"--first-voice={self.first_voice}",
-        ]
-
-
-def parts(people: People, network: str, nodes: Sequence[str]) -> list[Part]:
-    """The two shards, each with half of the people, preferring different nodes."""
-    half = People(people.waiting // 2, people.talking // 2, people.ringing // 2)
-    return [
-        Part(
-            shard=shard,
-            number=str(4001 + place),
-            sip=f"{network}.{1 + place}",
-            phones=f"{network}.{11 + place}",
-            people=half,
-            first_agent=1001 + 1000 * place,
-            first_voice=1_000 * place,
-            preferred=(*nodes[place:], *nodes[:place]),
-        )
-        for place, shard in enumerate(SHARDS)
-    ]
-
-
-def centre_of(shards: Sequence[Part]) -> str:
-    """The centre's file; JSON is YAML."""
-    document: dict[str, dict[str, Any]] = {}
-    for part in shards:
-        for section, entries in part.centre().items():
-            document.setdefault(section, {}).update(entries)
-    return json.dumps(document, indent=1)
-
-
-@dataclass
-class Delays:
-    """How long answers took, in ms: of what began in the 5 s before a moment and since."""
-
-    before: list[int] = field(default_factory=list)
-    after: list[int] = field(default_factory=list)
-
-    @property
-    def added_ms(self) -> int:
-        """The longest since, over what was usual before; 0 where nothing was asked."""
-        return max(self.after) - round(median(self.before)) if self.before and self.after else 0
-
-
-@dataclass
-class Findings:
-    """What a run showed."""
-
-    verdict: Verdict
-    problems: list[str]
-    takeover_ms: dict[str, int]
-    """By shard: from the fault to its new active's "serving"."""
-    delays: dict[str, Delays]
-    cdrs: int
-    load: str = ""
-
-    def of(self, mark: str) -> Gaps:
-        return next(gaps for gaps in self.verdict.gaps if gaps.mark == mark)
-
-    def line(self) -> str:
-        """The figures for a reader."""
-        v = self.verdict
-        gaps = "; ".join(
-            f"{g.mark}: talkers {g.talkers} {g.talkers_before_ms}→{g.talkers_after_ms} ms, "
-            f"listeners {g.listeners} {g.listeners_before_ms}→{g.listeners_after_ms} ms, "
-            f"phones late {g.own_late_ms} ms"
-            for g in v.gaps
-        )
-        waits = ", ".join(
-            f"{what} +{d.added_ms} ms ({len(d.before)}/{len(d.after)})"
-            for what, d in self.delays.items()
-        )
-        return (
-            f"offered {v.offered} answered {v.answered} abandoned {v.abandoned} cdrs {self.cdrs} "
-            f"lost {len(v.lost)} doubled {len(v.doubled)} overtaken {len(v.overtaken)} "
-            f"missing {v.missing} takeover {self.takeover_ms} | {gaps} | {waits} | {self.load}"
-        )
 
 
 class Scene:
@@ -238,7 +80,7 @@ class Scene:
         await asyncio.to_thread(self.cluster.destroy)
         assert not Directory(self.cluster.data).holders()
 
-    # -- what the cluster says -----------------------------------------------------------------------
+    # -- what the cluster says ---------------------------------------------------------------------
 
     async def status(self, timeout_ms: int = 500) -> dict[str, Any]:
         return await self.asked.status(timeout_ms=timeout_ms)
@@ -274,14 +116,13 @@ class Scene:
             found["media" if what == "media server" else "nodes"].append(pid)
         return found
 
-    async def until(self, what: str, fact: Any, timeout_s: float) -> Any:
-        """Wait for a fact; a coroutine function that gives it when it is true."""
+    async def until(self, what: str, fact: Callable[[], Awaitable[bool]], timeout_s: float) -> None:
+        """Wait for a fact."""
         end = time.monotonic() + timeout_s
         while True:
             with contextlib.suppress(NoCluster, Unreachable, Refused):
-                found = await fact()
-                if found:
-                    return found
+                if await fact():
+                    return
             if time.monotonic() > end:
                 raise AssertionError(f"not within {timeout_s} s: {what}")
             await asyncio.sleep(POLL_S)
@@ -311,7 +152,7 @@ class Scene:
             await asyncio.sleep(POLL_S)
         self.problems.append(f"{when}, {len(wrong)} agents differ: {wrong[:3]}")
 
-    # -- what the phones do --------------------------------------------------------------------------
+    # -- what the phones do ------------------------------------------------------------------------
 
     async def come(self) -> None:
         """Everybody comes and talks, rings or waits."""
@@ -370,7 +211,7 @@ class Scene:
         for phones in self.phones.values():
             await phones.ask(mark=name)
 
-    # -- what happens --------------------------------------------------------------------------------
+    # -- what happens ------------------------------------------------------------------------------
 
     async def strike(self, *pids: int, how: signal.Signals, name: str = "fault") -> float:
         """Mark the moment and send the signal to all of them; the wall-clock time in seconds."""
@@ -391,9 +232,7 @@ class Scene:
 
         async def serves() -> bool:
             with contextlib.suppress(StopIteration):
-                at_s = next(
-                    at for at, one, then in self.serving() if one == shard and then > epoch
-                )
+                at_s = next(at for at, one, then in self.serving() if one == shard and then > epoch)
                 self.takeover_ms[shard] = round((at_s - since_s) * 1_000)
                 return True
             return False
@@ -440,7 +279,7 @@ class Scene:
         for phones in self.phones.values():
             await phones.ended(round(ENDING_S * 1_000))
 
-    # -- what was seen -------------------------------------------------------------------------------
+    # -- what was seen -----------------------------------------------------------------------------
 
     def log(self) -> list[facts.AnyFact]:
         """What all phones saw."""
@@ -480,116 +319,6 @@ class Scene:
             await asyncio.sleep(POLL_S)
         self.problems.append(f"{offered} calls were made, {count} have records; ledger {ledger}")
         return count
-
-
-def delays(log: Sequence[facts.AnyFact]) -> dict[str, Delays]:
-    """How long INVITEs and BYEs of callers and agents waited for their 200 around the mark."""
-    marks = [fact.ms for fact in log if isinstance(fact, facts.Mark) and fact.name == "fault"]
-    found = {"INVITE→200": Delays(), "BYE→200": Delays()}
-    if not marks:
-        return found
-    fault_ms = min(marks)
-    asked: dict[tuple[str, str, str], int] = {}
-    for fact in sorted(log, key=lambda each: each.ms):
-        begun_ms, what = None, ""
-        match fact:
-            case facts.Invited():
-                asked[fact.who, fact.call, "INVITE→200"] = fact.ms
-            case facts.ByeSent():
-                asked[fact.who, fact.call, "BYE→200"] = fact.ms
-            case facts.Answered():
-                what = "INVITE→200"
-                begun_ms = asked.get((fact.who, fact.call, what))
-            case facts.ByeAnswered():
-                what = "BYE→200"
-                begun_ms = asked.get((fact.who, fact.call, what))
-            case _:
-                pass
-        if begun_ms is None:
-            continue
-        took_ms = fact.ms - begun_ms
-        if fault_ms - FAULT_MS <= begun_ms and fact.ms < fault_ms:
-            found[what].before.append(took_ms)
-        elif fact.ms >= fault_ms and begun_ms <= fault_ms + FAULT_MS:
-            found[what].after.append(took_ms)
-    return found
-
-
-def gap_is_small(gaps: Gaps) -> bool:
-    """No talker and no listener noticed the fault.
-
-    What a talker hears was sent by a simulated phone: where these were late themselves, a gap is
-    theirs as far as that goes, and the cluster's only beyond it.
-    """
-
-    def is_small(before_ms: int, after_ms: int) -> bool:
-        return after_ms <= GAP_MS or after_ms <= before_ms + WORSE_MS
-
-    return is_small(gaps.listeners_before_ms, gaps.listeners_after_ms) and (
-        is_small(gaps.talkers_before_ms, gaps.talkers_after_ms)
-        or gaps.talkers_after_ms - gaps.own_late_ms <= RELAYED_MS
-    )
-
-
-def unanswered(log: Sequence[facts.AnyFact]) -> list[str]:
-    """Callers who never got an answer of any kind."""
-    view = gather(log)
-    return [
-        call.who
-        for call in view.callers.values()
-        if call.answered_ms == NEVER and not call.refused and call.gone_ms == NEVER
-    ]
-
-
-class Load:
-    """How busy the machine was between two moments, and with what: what timings are worth."""
-
-    def __init__(self) -> None:
-        self._since_s = 0.0
-        self._machine: list[int] = []
-        self._ours: dict[tuple[str, int], int] = {}
-        self._text = ""
-
-    def begin(self, ours: Mapping[str, Sequence[int]]) -> None:
-        """`ours`: process ids by what they are."""
-        self._since_s = time.monotonic()
-        self._machine = _machine_ticks()
-        self._ours = _ticks(ours)
-
-    def end(self, ours: Mapping[str, Sequence[int]]) -> None:
-        if not self._machine:
-            return
-        passed_s = time.monotonic() - self._since_s
-        machine = [now - old for now, old in zip(_machine_ticks(), self._machine, strict=True)]
-        per_core = passed_s * os.sysconf("SC_CLK_TCK") / 100
-        used: dict[str, int] = {}
-        for (what, pid), ticks in _ticks(ours).items():
-            used[what] = used.get(what, 0) + ticks - self._ours.get((what, pid), 0)
-        idle, stolen = machine[3] + machine[4], machine[7]
-        busy = sum(machine) - idle - stolen
-        shares = {**used, "others": busy - sum(used.values()), "stolen": stolen, "idle": idle}
-        self._machine = []
-        self._text = "% of a core: " + " ".join(
-            f"{what} {max(0, round(ticks / per_core))}" for what, ticks in shares.items()
-        )
-
-    def __str__(self) -> str:
-        return self._text
-
-
-def _machine_ticks() -> list[int]:
-    first = Path("/proc/stat").read_text().split("\n", 1)[0]
-    return [int(word) for word in first.split()[1:9]]
-
-
-def _ticks(processes: Mapping[str, Sequence[int]]) -> dict[tuple[str, int], int]:
-    found = {}
-    for what, pids in processes.items():
-        for pid in pids:
-            with contextlib.suppress(OSError):
-                words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                found[what, pid] = int(words[11]) + int(words[12])
-    return found
 
 
 @contextlib.asynccontextmanager

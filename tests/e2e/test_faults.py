@@ -6,21 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.faults import ALL, DELAY_MS, Findings, People, Scene, gap_is_small, playing
+from tests.e2e.faults import Scene, playing
+from tests.e2e.people import ALL, People
+from tests.e2e.seen import DELAY_MS, Findings, gap_is_small, nothing_lost
 
 pytestmark = pytest.mark.real
-
-
-def assert_nothing_lost(found: Findings) -> None:
-    """What holds after any fault."""
-    print(found.line())
-    assert found.problems == []
-    verdict = found.verdict
-    assert (verdict.lost, verdict.doubled, verdict.overtaken) == ([], [], [])
-    assert verdict.ok
-    assert verdict.order_kept
-    assert verdict.missing == 0
-    assert verdict.odd == []
 
 
 async def an_active(scene: Scene) -> tuple[str, int]:
@@ -73,11 +63,12 @@ FAULTS = {
 async def no_fault_is_noticed(folder: Path, name: str, seed: int) -> None:
     whom, how, new_calls = FAULTS[name]
     found = await fault(folder, whom, how, new_calls=new_calls, seed=seed)
-    assert_nothing_lost(found)
+    nothing_lost(found)
     assert gap_is_small(found.of("fault")), found.line()
     if whom is a_standby:
         for what, answers in found.delays.items():
-            assert answers.before and answers.after, what
+            assert answers.before, what
+            assert answers.after, what
             assert answers.added_ms <= DELAY_MS, found.line()
 
 

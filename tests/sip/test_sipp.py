@@ -20,9 +20,10 @@ from sip.uri import Address
 SIPP = shutil.which("sipp")
 CALLS = 30
 CALLS_ENDED_MIN = 24
-"""Of CALLS, where datagrams are lost: SIPp then stumbles over a call now and then. It takes a 200 to
-INVITE that comes again for the answer to its BYE, and the repeat of an INVITE that it has "lost" for
-nothing new."""
+"""Of CALLS, where datagrams are lost: SIPp then stumbles over a call now and then. It takes a 200
+to INVITE that comes again for the answer to its BYE, and the repeat of an INVITE that it has "lost"
+for nothing new.
+"""
 DEADLINE_S = 90
 pytestmark = [
     pytest.mark.real,
