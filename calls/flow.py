@@ -41,6 +41,8 @@ PROMPT_MS_MAX = 120_000
 """A prompt whose end nobody reports is over by then."""
 DIGITS_MAX = 128
 """So many pressed keys are kept of a call."""
+JOIN_MS = 5_000
+"""An agent who picked up while the media server is away is kept waiting for so long."""
 MEDIA_TRIES = 3
 """So often a media session is set up anew on other ports before the call is given up."""
 
@@ -241,9 +243,11 @@ def offer_failed(t: Turn, call: Call, reason: str, *, blame: bool = True) -> Non
 
 
 def offer_timed_out(t: Turn, call: Call) -> None:
+    """The agent did not answer, or it was not he who kept them apart."""
     leg = t.edit_leg(call.agent_leg)
+    rang = leg.state == SETUP and not leg.needs
     legs.hang_up(t, leg)
-    offer_failed(t, call, "no_answer")
+    offer_failed(t, call, "no_answer" if rang else "media unreachable", blame=rang)
     leg_over_if_ended(t, leg)
 
 
@@ -261,6 +265,7 @@ def agent_answered(t: Turn, call: Call, leg: Leg, sdp: str) -> None:
 def joined(t: Turn, call: Call, leg: Leg) -> None:
     """The media server has joined them: they talk."""
     leg.needs = 0
+    call.until_ms = 0
     call.state = TALKING
     call.answered_ms = t.now_ms
     call.answered_wall_ms = t.tx.wall_ms

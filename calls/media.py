@@ -80,6 +80,9 @@ def _refuses_somebody(t: Turn, call: Call, reason: str) -> bool:
     is_his = reason in STATUS_OF
     if is_his and agent.state == SETUP:
         return False  # he has not sent any SDP yet
+    if reason == "unreachable":  # the next MediaSessions asks again, if it comes in time
+        call.until_ms = call.until_ms or t.now_ms + flow.JOIN_MS
+        return True
     legs.hang_up(t, agent)
     flow.offer_failed(t, call, f"media {reason}", blame=is_his)
     flow.leg_over_if_ended(t, agent)

@@ -251,7 +251,7 @@ class Shard:
     def _poisoned(self, event: Any, error: Exception) -> None:
         self.counters["poisoned"] += 1
         self._outside.note(
-            "step undone", shard=self.name, event=type(event).__name__, error=repr(error)
+            "step undone", shard=self.name, step=type(event).__name__, error=repr(error)
         )
         tx = self._step()
         try:
@@ -261,7 +261,7 @@ class Shard:
             self._undo(tx)
             self.counters["dropped"] += 1
             self._outside.note(
-                "event dropped", shard=self.name, event=type(event).__name__, error=repr(second)
+                "event dropped", shard=self.name, step=type(event).__name__, error=repr(second)
             )
 
     def _keep(self, tx: Step) -> None:

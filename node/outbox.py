@@ -15,7 +15,7 @@ from calls.inputs import Drained
 from calls.records import Event
 from node.events_db import Done, Row
 
-GATHER_MS = 50
+GATHER_MS = 200
 """Facts of so long go into one transaction of the database."""
 RETRY_MS = 500
 OUTBOX_BYTES_MAX = 64 << 20

@@ -4,6 +4,7 @@ an error.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -97,8 +98,10 @@ def parse(text: str) -> Sdp:
     """The description in a body. Raises BadSdp."""
     if len(text) > MAX_SDP:
         raise BadSdp("description too long")
-    lines = [line.strip("\r") for line in text.split("\n")]
-    lines = [line for line in lines if line]
+    text = text.replace("\r\n", "\n")
+    lines = [line for line in text.split("\n") if line]
+    if "\r" in text:
+        lines = [bare for line in lines if (bare := line.strip("\r"))]
     if not lines or not lines[0].startswith("v="):
         raise BadSdp("no v= line")
     sdp = Sdp([], [])
@@ -149,6 +152,22 @@ def audio(sdp: Sdp) -> Audio | None:
     return None
 
 
+def streams(text: str) -> tuple[Audio | None, ...]:
+    """Each m= line of a description as `audio` would see it, None where it would not. Raises
+    BadSdp.
+    """
+    return _read(text)[1]
+
+
+@lru_cache(maxsize=64)
+def _read(text: str) -> tuple[Sdp, tuple[Audio | None, ...]]:
+    """A description with its streams, not to be changed: answering, and then agreeing on what was
+    answered, read the same text again.
+    """
+    sdp = parse(text)
+    return sdp, tuple(_audio(sdp, index) for index in range(len(sdp.media)))
+
+
 def _audio(sdp: Sdp, index: int) -> Audio | None:
     media = sdp.media[index]
     if media.kind != "audio" or media.proto.upper() != "RTP/AVP" or media.port == 0:
@@ -157,11 +176,17 @@ def _audio(sdp: Sdp, index: int) -> Audio | None:
     if not is_ip(address):
         return None
     maps: dict[str, tuple[str, int]] = {}
-    direction = next((d for d in (_attribute(line) for line in sdp.lines) if d in DIRECTIONS), "")
+    direction = ""
+    for line in sdp.lines:
+        if line[0] == "a" and line[2:] in DIRECTIONS:
+            direction = line[2:]
+            break
     ptime = 20
     own = ""
     for line in media.lines:
-        name, _, value = line[2:].partition(":") if line[0] == "a" else ("", "", "")
+        if line[0] != "a":
+            continue
+        name, _, value = line[2:].partition(":")
         if name == "rtpmap":
             pt, _, encoding = value.strip().partition(" ")
             codec, _, rest = encoding.strip().partition("/")
@@ -170,8 +195,8 @@ def _audio(sdp: Sdp, index: int) -> Audio | None:
                 maps.setdefault(pt, (codec, int(rate)))
         elif name == "ptime" and value.strip().isdecimal() and len(value) <= 4:
             ptime = int(value) or 20
-        elif name in DIRECTIONS:
-            own = own or name
+        elif not own and name in DIRECTIONS:
+            own = name
     codecs: list[tuple[int, str, int]] = []
     event = None
     for format_ in media.formats:
@@ -188,10 +213,6 @@ def _audio(sdp: Sdp, index: int) -> Audio | None:
     if address in _NOWHERE:
         direction = "sendonly" if direction in ("sendrecv", "sendonly") else "inactive"
     return Audio(address, media.port, codecs, event, direction, ptime, index)
-
-
-def _attribute(line: str) -> str:
-    return line[2:] if line.startswith("a=") else ""
 
 
 def _connection(lines: Sequence[str]) -> str:
@@ -225,8 +246,8 @@ def answer(
     telephone-event if offered; the direction is the offer's, mirrored. Raises BadSdp, and
     NotAcceptable when no stream or codec fits.
     """
-    theirs = parse(offer)
-    view, codec = _choice(theirs, codecs)
+    theirs, views = _read(offer)
+    view, codec = _choice(views, codecs)
     ours = Sdp(_head(address, session_id, version, theirs.lines), [])
     for index, media in enumerate(theirs.media):
         if index != view.index:
@@ -242,10 +263,11 @@ def answer(
     return build(ours)
 
 
-def _choice(sdp: Sdp, codecs: Sequence[str]) -> tuple[Audio, tuple[int, str, int]]:
+def _choice(
+    views: Sequence[Audio | None], codecs: Sequence[str]
+) -> tuple[Audio, tuple[int, str, int]]:
     wanted = {name.lower() for name in codecs}
-    for index in range(len(sdp.media)):
-        view = _audio(sdp, index)
+    for view in views:
         for codec in view.codecs if view is not None else ():
             if view is not None and codec[1].lower() in wanted and codec[2] == 8000:
                 return view, codec
@@ -303,9 +325,7 @@ def negotiated(ours: str, theirs: str) -> Negotiated:
     The codec is the first of theirs that is ours too. Raises BadSdp; NotAcceptable when there is
     nothing common.
     """
-    mine, other = parse(ours), parse(theirs)
-    for index in range(min(len(mine.media), len(other.media))):
-        local, remote = _audio(mine, index), _audio(other, index)
+    for local, remote in zip(streams(ours), streams(theirs), strict=False):
         if local is None or remote is None:
             continue
         types = {(name.lower(), rate): pt for pt, name, rate in reversed(local.codecs)}

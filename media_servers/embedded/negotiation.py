@@ -68,7 +68,7 @@ def agreed(ours: str, theirs: str) -> Media:
     """What was agreed on. Refused: bad_sdp, not_acceptable."""
     try:
         common = sdp.negotiated(ours, theirs)
-        mine = sdp.audio(sdp.parse(ours))
+        mine = next((view for view in sdp.streams(ours) if view is not None), None)
     except sdp.NotAcceptable as error:
         raise Refused("not_acceptable", str(error)) from error
     except sdp.BadSdp as error:

@@ -116,11 +116,11 @@ def _press(person: Person) -> None:
     person.info("7")
 
 
-def _hold(person: Person) -> None:
+def hold(person: Person) -> None:
     person.hold(hold=True)
 
 
-def _resume(person: Person) -> None:
+def resume(person: Person) -> None:
     person.hold(hold=False)
 
 
@@ -217,7 +217,7 @@ STORIES: dict[str, Story] = {
     "he holds while he waits": Story(
         centre(),
         (a_call(talk_ms=9_000), a_call(starts_ms=300, talk_ms=9_000)),
-        caller_moments=((facts.Answered, 2_000, _hold), (facts.Answered, 17_000, _resume)),
+        caller_moments=((facts.Answered, 2_000, hold), (facts.Answered, 17_000, resume)),
     ),
     "a hold that the media server refuses": Story(
         centre(),

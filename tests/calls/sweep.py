@@ -345,6 +345,7 @@ class Sweep:
         self.forks: dict[Address, Address] = {}
         """A proxy rings the second phone too when the first is called."""
         self.sent: list[tuple[bytes, Address, Address]] = []
+        self.sent_ms: list[int] = []
         self.faults: list[Exception] = []
         self.undone: list[str] = []
         self.timeouts: list[str] = []
@@ -486,6 +487,7 @@ class Sweep:
     def send(self, datagram: bytes, source: Address, destination: Address) -> None:
         """On its way; what the plan says happens to it."""
         self.sent.append((datagram, source, destination))
+        self.sent_ms.append(self.now_ms)
         n = len(self.sent)
         plan = self.plan
         if n == plan.poisons:

@@ -273,10 +273,8 @@ def test_a_phone_whose_sdp_is_refused_does_not_cost_the_caller_his_call() -> Non
     phone.status = 180
     Caller(world).call()
     world.run(2_000)
-    world.media_refuses = "bad_sdp"
+    phone.sdp = SDP.replace("s=-", "s=BAD")
     phone.pick_up()
-    world.run(2)
-    world.media_refuses = ""
     world.run(50)
     assert phone.byes
     assert world.state == [2]

@@ -52,6 +52,9 @@ class World:
         self.events: list[Event] = []
         self.media: dict[str, Any] = {}
         self.media_refuses = ""
+        """Why it refuses all it is asked for; empty: it does not..."""
+        self.media_dislikes = "BAD"
+        """...but for sessions with this in the SDP of a phone."""
         self.deleted: list[str] = []
         self.on_message: Callable[[Message, tuple[str, int]], None] | None = None
         self.after_commit: Callable[[int], None] | None = None
@@ -152,8 +155,10 @@ class World:
             self.on_message(msg, address)
 
     def _apply(self, session: Any) -> None:
-        if self.media_refuses:
-            refused = inputs.MediaRefused(session.id, session.counter, self.media_refuses)
+        disliked = any(self.media_dislikes in leg.remote for leg in session.legs)
+        if self.media_refuses or disliked:
+            reason = self.media_refuses or "bad_sdp"
+            refused = inputs.MediaRefused(session.id, session.counter, reason)
             self.later(1, refused)
             return
         old = self.media.get(session.id)

@@ -82,7 +82,7 @@ class Process:
         self.at(0, call)
 
     def gather(self, delay_ms: int) -> None:
-        self.at(delay_ms, self.shard.flush)
+        self.at(max(delay_ms, self.sim.gather_ms), self.shard.flush)
 
     def read(self, done: Callable[[Found | None], None]) -> None:
         sim = self.sim
@@ -187,6 +187,8 @@ class Simulation:
         self.ops = ops
         self.end_ms = end_ms
         self.lossy = self.random.random() < 0.4
+        self.gather_ms = self.random.choice([1, 1, 4, 20])
+        """Batches take at least so long to gather: as on a node that is busy with other shards."""
         self.counts: dict[str, int] = {}
         self.trace: list[tuple[Any, ...]] = []
         self.acked: dict[str, str] = {}

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,10 @@ def until(what: str, fact: Callable[[], Any], timeout_s: float = 15.0) -> Any:
 class Cluster:
     """`keepline up` in a directory of its own."""
 
-    def __init__(self, folder: Path, centre: str, *, nodes: int = 3) -> None:
+    def __init__(
+        self, folder: Path, centre: str, *, nodes: int = 3, command: Sequence[str] = KEEPLINE
+    ) -> None:
+        self.command = command
         self.data = folder / "data"
         self.centre = folder / "centre.yaml"
         self.centre.write_text(centre)
@@ -47,7 +50,7 @@ class Cluster:
     def start(self, *, wait: bool = True) -> None:
         with self.log.open("ab") as log:
             self._up = subprocess.Popen(
-                [*KEEPLINE, "up", "-c", str(self.centre), "--nodes", str(self.nodes),
+                [*self.command, "up", "-c", str(self.centre), "--nodes", str(self.nodes),
                  "--data", str(self.data)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -124,8 +127,10 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running(folder: Path, centre: str, *, nodes: int = 3) -> Iterator[Cluster]:
-    cluster = Cluster(folder, centre, nodes=nodes)
+def running(
+    folder: Path, centre: str, *, nodes: int = 3, command: Sequence[str] = KEEPLINE
+) -> Iterator[Cluster]:
+    cluster = Cluster(folder, centre, nodes=nodes, command=command)
     try:
         cluster.start()
         yield cluster

@@ -77,7 +77,7 @@ class Lines:
     def _bound(self, port: int) -> socket.socket | None:
         """A socket on that port; None if somebody has it. Raises Refused if there can be none."""
         try:
-            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         except OSError as error:
             raise Refused("no_ports", os.strerror(error.errno or 0)) from error
         try:
@@ -87,7 +87,6 @@ class Lines:
             if isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES):
                 return None
             raise Refused("no_ports", str(error)) from error
-        sock.setblocking(False)
         with suppress(OSError):  # only a marking
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, EXPEDITED)
         return sock

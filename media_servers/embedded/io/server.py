@@ -242,6 +242,7 @@ class Server:
 
     def _keep_house(self, now_ms: int) -> None:
         self._engine.expire(now_ms)
+        self._sounds.look_again()
         behind_ns, self._clock.behind_ns = self._clock.behind_ns, 0
         self._late_windows = self._late_windows + 1 if behind_ns > LATE_NS else 0
         self._engine.overloaded = self._late_windows >= LATE_WINDOWS

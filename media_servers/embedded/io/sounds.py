@@ -37,6 +37,7 @@ class Sounds:
         self._folders = folders
         self._cache = cache
         self._known: dict[str, tuple[str, Sound]] = {}
+        self._just_found: dict[str, Sound] = {}
         self._waiting: list[tuple[Path, str, Sound]] = []
         self._running: tuple[subprocess.Popen[bytes], str, Sound] | None = None
         self._started_ms = 0
@@ -58,7 +59,22 @@ class Sounds:
                 path.unlink(missing_ok=True)
 
     def find(self, name: str, *, small: int = SMALL_BYTES) -> Sound | None:
-        """The sound `name` or `name`.wav; None if there is no such file. It may be ready later."""
+        """The sound `name` or `name`.wav; None if there is no such file. It may be ready later.
+
+        Whether the file has changed is looked at after the next `look_again`.
+        """
+        found = self._just_found.get(name)
+        if found is None:
+            found = self._find(name, small)
+            if found is not None:
+                self._just_found[name] = found
+        return found
+
+    def look_again(self) -> None:
+        """To be called some times a second: who asks for a file next gets it as it is then."""
+        self._just_found.clear()
+
+    def _find(self, name: str, small: int) -> Sound | None:
         stem = name.removesuffix(".wav")
         known = self._known.get(stem)
         path = self._path(stem)
