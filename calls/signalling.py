@@ -1,8 +1,8 @@
 """What a SIP message means: which leg it belongs to, and what that does to the call.
 
-Every request that is well made (`sip.message.check`) gets its answer here (RFC 3261 §8.2, §12.2.2), every
-answer to a request of ours its consequence. A message that belongs to nothing is answered without a
-trace in the records.
+Every request that is well made (`sip.message.check`) gets its answer here (RFC 3261 §8.2, §12.2.2),
+every answer to a request of ours its consequence. A message that belongs to nothing is answered
+without a trace in the records.
 """
 
 from msgspec.structs import replace

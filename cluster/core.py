@@ -68,6 +68,10 @@ SNAPSHOT_MS = 3_000
 """A stopped shard whose snapshot no node could read for this long starts empty."""
 RETRY_MS = 50
 """Between two reads of a store that does not answer."""
+BEHIND_MS = 1_000
+"""Between two tries of an active to change a key that is of an older epoch than its own."""
+LEAVING_MS = 1_000
+"""A member that was told to stop tries only so long after all others: it would lead for a moment."""
 NEAR_BATCHES = 1_000
 """A standby this close behind is waited for, so that it can join in_sync."""
 LATE_MS = 100
@@ -150,27 +154,35 @@ class Core:
 
     def _decide(self, role: Follower, rev: int, key: ShardKey | None, now_ms: int) -> None:
         self.key = key
-        if self.leaving:
-            return
-        if key is None:
-            if self._has_turn(role, rev, self.preferred.index(self.node) * CREATE_MS, now_ms):
-                self._take(rev, None, ShardKey(0, "", ()), Start(fresh=True))
+        wait_ms = self.preferred.index(self.node) * CREATE_MS
+        if _epoch(key) < self.epoch:
+            # The store went back in time: nothing safe can be decided by what it holds now.
+            if not role.told_behind:
+                role.told_behind = True
+                self._tell_behind(key)
+        elif key is None:
+            if not self.leaving and self._has_turn(role, rev, wait_ms, now_ms):
+                self._take(rev, ShardKey(0, "", ()), Start(fresh=True))
         elif not key.active:
-            if self._has_turn(role, rev, self.preferred.index(self.node) * CREATE_MS, now_ms):
+            if not self.leaving and self._has_turn(role, rev, wait_ms, now_ms):
                 self._restart(role, rev, key)
         elif key.epoch > self.epoch and key.active != self.member:
             # Another one has won: wait for its hello.
             self._follow(role, key.epoch, node_of(key.active), now_ms)
-        elif key.epoch < self.epoch:
-            return  # the store went back in time; nothing safe can be decided here
         elif self._may_take(key):
             others = [name for name in key.in_sync if name != key.active or name == self.member]
             ranked = sorted(others, key=lambda name: (self._rank(node_of(name)), name))
             rank = ranked.index(self.member) if self.member in ranked else 0
-            if self._has_turn(role, rev, rank * RANK_MS, now_ms):
-                self._take(rev, key, key, Start(old_active=key.active))
-        elif now_ms - role.since_ms >= ORPHAN_MS:
+            wait_ms = rank * RANK_MS + (LEAVING_MS if self.leaving else 0)
+            if self._has_turn(role, rev, wait_ms, now_ms):
+                self._take(rev, key, Start(old_active=key.active))
+        elif not self.leaving and now_ms - role.since_ms >= ORPHAN_MS:
             self._judge(role, rev, key)
+
+    def _tell_behind(self, key: ShardKey | None) -> None:
+        self._outside.note(
+            "store is behind", shard=self.shard, epoch=self.epoch, epoch_in_store=_epoch(key)
+        )
 
     def _may_take(self, key: ShardKey) -> bool:
         """Only a member of in_sync holds everything that was acknowledged."""
@@ -189,7 +201,7 @@ class Core:
     def _restart(self, role: Follower, rev: int, key: ShardKey) -> None:
         """The shard was stopped cleanly: go on from its snapshot."""
         if key.snapshot is None:
-            self._take(rev, key, key, Start(fresh=True, lost=True))
+            self._take(rev, key, Start(fresh=True, lost=True))
             return
         role.reading = True
 
@@ -203,7 +215,7 @@ class Core:
                 role.campaign_at_ms = now_ms + CREATE_MS
                 return
             start = Start(fresh=True, lost=lost, snapshot=None if lost else snapshot)
-            self._take(rev, key, key, start)
+            self._take(rev, key, start)
 
         self._outside.load(key.snapshot, loaded)
 
@@ -220,12 +232,12 @@ class Core:
             wait_ms = self.preferred.index(self.node) * CREATE_MS
             if all_gone and self._has_turn(role, rev, wait_ms, now_ms):
                 start = Start(old_active=key.active, fresh=True, lost=True)
-                self._take(rev, key, key, start)
+                self._take(rev, key, start)
 
         self._outside.gone(key.in_sync, judged)
 
-    def _take(self, rev: int, stands: ShardKey | None, key: ShardKey, start: Start) -> None:
-        """Ask the store for the next epoch."""
+    def _take(self, rev: int, key: ShardKey, start: Start) -> None:
+        """Ask the store for the epoch after the one that stands at `rev`."""
         candidate = Candidate(key.epoch + 1, node_of(key.active))
         self.role = candidate
         self.epoch = candidate.epoch
@@ -240,7 +252,7 @@ class Core:
             if won:
                 self._lead(rev, wanted, start)
                 return
-            self.epoch = key.epoch if key is not None else 0
+            self.epoch = max(candidate.epoch - 1, _epoch(key))
             now_ms = self._outside.now_ms()
             self.role = Follower(now_ms, now_ms, node_of(key.active) if key is not None else "")
 
@@ -319,7 +331,7 @@ class Core:
     def flush(self) -> None:
         """Send what was appended. A lone active commits here."""
         if isinstance(self.role, Active):
-            self.role.replicas.flush(self._outside.now_ms())
+            self.role.replicas.flush(self._outside.now_ms(), self._targets(self.role))
             self._advance(self.role)
 
     def _advance(self, role: Active) -> None:
@@ -387,13 +399,21 @@ class Core:
         role.changing = True
         role.pending = pending
 
-        def decided(won: bool, rev: int, key: ShardKey | None) -> None:
+        def may_change() -> None:
             role.changing = False
+
+        def decided(won: bool, rev: int, key: ShardKey | None) -> None:
             if self.role is not role:
                 return
             self.key = key
-            if key is None or key.epoch != self.epoch or key.active != self.member:
-                self._depose(key.epoch if key else self.epoch, node_of(key.active) if key else "")
+            if key is None or key.epoch < self.epoch:
+                # Nobody can have taken over by that: it is as if the store were away.
+                self._tell_behind(key)
+                self._outside.later(BEHIND_MS, may_change)
+                return
+            may_change()
+            if key.epoch != self.epoch or key.active != self.member:
+                self._depose(key.epoch, node_of(key.active))
                 return
             role.rev, role.key, role.pending = rev, key, ()
             self._advance(role)
@@ -511,6 +531,7 @@ class Core:
             stopped(won, rev, key)
 
         role.changing = True
+        role.handing = None
         self._change(role.rev, ShardKey(self.epoch, "", (), snapshot), decided)
 
     def leave(self) -> None:
@@ -553,7 +574,7 @@ class Core:
         """The nodes that hold copies, or shall."""
         if self.copies > len(self.peers):
             return self.peers
-        chosen = [node_of(member) for member in role.key.in_sync if member != self.member]
+        chosen = [node for node in map(node_of, role.key.in_sync) if node in self.peers]
         for node in self.peers:
             if len(chosen) >= self.copies - 1:
                 break
@@ -612,6 +633,8 @@ class Core:
             return
         if node not in role.replicas.peers:
             return
+        if not isinstance(message, Leaving) and node not in self._targets(role):
+            return  # it was greeted so that it knows who leads; it shall hold no copy
         now_ms = self._outside.now_ms()
         match message:
             case Ack():
@@ -704,6 +727,10 @@ class Core:
                 return
             self.key = key
             if key.epoch == self.epoch and key.active and self._may_take(key):
-                self._take(found[0], key, key, Start(old_active=key.active))
+                self._take(found[0], key, Start(old_active=key.active))
 
         self._outside.read(got)
+
+
+def _epoch(key: ShardKey | None) -> int:
+    return 0 if key is None else key.epoch

@@ -36,9 +36,6 @@ class Outside(CoreOutside, Protocol):
     def save(self, snapshot: Snapshot, saved: Callable[[str | None], None]) -> None:
         """Store it safely; its name."""
 
-    def note(self, what: str, **fields: object) -> None:
-        """One line in the log."""
-
     def broken(self, error: BaseException) -> None:
         """An invariant of the log does not hold: stop the process; a standby carries on."""
 

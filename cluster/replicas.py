@@ -189,10 +189,11 @@ class Replicas:
             Append(self.epoch, previous, before, log.commit, self.shard_ms(now_ms), batches),
         )
 
-    def flush(self, now_ms: int) -> None:
-        """Send new batches to all who follow."""
+    def flush(self, now_ms: int, targets: Iterable[str]) -> None:
+        """Send new batches to those of `targets` who follow."""
         end = self.log.end
-        for peer in self.peers.values():
+        for node in targets:
+            peer = self.peers[node]
             if peer.answered and peer.sending is None and peer.next <= end:
                 self.push(peer, now_ms)
 

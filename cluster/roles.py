@@ -28,6 +28,8 @@ class Follower:
     turn: int = -1
     """Revision of the key for which it has waited for its turn."""
     reading: bool = False
+    told_behind: bool = False
+    """It said that the store is behind what this member knows."""
     heard: int = 0
     """Messages of actives so far."""
 
@@ -98,6 +100,9 @@ class Outside(Protocol):
         """In order while the connection lasts; lost with it."""
 
     def later(self, delay_ms: int, call: Callable[[], None]) -> None: ...
+
+    def note(self, what: str, **fields: object) -> None:
+        """One line in the log."""
 
     def read(self, done: Callable[[Found | None], None]) -> None:
         """The shard's key; None: no answer in time."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.core import LATE_MS, Core
+from cluster.fault import kind, place
 from cluster.machine import ClusterLost, Machine, Redrive, Step, Timer
 from cluster.messages import CoreMessage
 from cluster.outside import Outside, ShardState
@@ -19,11 +20,10 @@ from cluster.snapshot import Snapshot
 from cluster.store import ShardKey
 from cluster.timers import Timers
 
-GATHER_MS = 1
-"""Steps of so long go into one batch while there are few."""
 GATHER_LOAD_MS = 10
 """Batches are so far apart when a step comes in each ms, and in proportion when there are fewer or
-more: a message to another node costs as much as ten steps."""
+more: a message to another node costs as much as ten steps. With few steps, what one turn of the
+loop brought goes at once."""
 GATHER_MOST_MS = 20
 """But never further than this: so much later, at most, a busy shard answers."""
 LOAD_MS = 50
@@ -159,6 +159,7 @@ class Shard:
         """
         self.core.woke_late(late_ms)
         if late_ms > LATE_MS and isinstance(self.core.role, Active) and self.serving:
+            self.flush()  # what waits for the open batch names the number that it gets next
             self._effects_from = self.core.append(())
             self._appended_ms.append((self._effects_from, self._outside.now_ms()))
             self.core.flush()
@@ -251,7 +252,11 @@ class Shard:
     def _poisoned(self, event: Any, error: Exception) -> None:
         self.counters["poisoned"] += 1
         self._outside.note(
-            "step undone", shard=self.name, step=type(event).__name__, error=repr(error)
+            "step undone",
+            shard=self.name,
+            step=type(event).__name__,
+            error=kind(error),
+            at=place(error),
         )
         tx = self._step()
         try:
@@ -261,7 +266,11 @@ class Shard:
             self._undo(tx)
             self.counters["dropped"] += 1
             self._outside.note(
-                "event dropped", shard=self.name, step=type(event).__name__, error=repr(second)
+                "event dropped",
+                shard=self.name,
+                step=type(event).__name__,
+                error=kind(second),
+                at=place(second),
             )
 
     def _keep(self, tx: Step) -> None:
@@ -306,7 +315,7 @@ class Shard:
             self._gathering = True
             since_ms = self._outside.now_ms() - self._flushed_ms
             apart_ms = min(GATHER_MOST_MS, int(GATHER_LOAD_MS * self._load))
-            self._outside.gather(max(GATHER_MS, apart_ms - since_ms))
+            self._outside.gather(max(0, apart_ms - since_ms))
 
     def _undo(self, tx: Step) -> None:
         """Every record the step had in hand is again what was last logged."""
@@ -494,8 +503,10 @@ class Shard:
         return self.core.log.commit == self.core.log.end and not role.changing
 
     def stop(self, stopped: Callable[[bool], None]) -> None:
-        """Leave a snapshot named in the key. Only when `hold` said True."""
+        """Leave a snapshot named in the key. Only when `hold` said True; if it failed, again so."""
+        role = self.core.role
         log = self.core.log
+        end = log.end
         snapshot = Snapshot(
             self.name,
             self.core.epoch,
@@ -505,8 +516,8 @@ class Shard:
         )
 
         def saved(name: str | None) -> None:
-            if name is None or not isinstance(self.core.role, Active):
-                stopped(False)
+            if name is None or self.core.role is not role or not log.commit == log.end == end:
+                stopped(False)  # it does not hold everything any more
                 return
             self.core.stop(name, decided)
 

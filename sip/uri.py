@@ -6,6 +6,7 @@ must be well formed goes through `parse_uri` and `host_port`, which raise BadUri
 """
 
 import re
+from functools import lru_cache
 from urllib.parse import unquote
 
 import msgspec
@@ -16,6 +17,10 @@ Address = tuple[str, int]
 """A numeric IP address (IPv6 without brackets) and a port."""
 
 DEFAULT_PORT = 5060
+KEPT_LENGTH = 100
+"""A phone's URI of up to so many characters is read once: it comes with every call of that phone.
+A stranger's longer one shall not fill the memory.
+"""
 
 
 class SipError(Exception):
@@ -122,7 +127,7 @@ def is_address(value: str) -> bool:
     """Is this a name-addr, or an addr-spec without `?` and `,`, with well-formed parameters (RFC
     3261 §20.10)?
     """
-    if _PLAIN_ADDRESS.fullmatch(value):
+    if _PLAIN_ADDRESS.fullmatch(value) or _PLAIN_URI.fullmatch(value):
         return True
     found = _NAME_ADDR.fullmatch(value) or _ADDR_SPEC.fullmatch(value)
     if found is None:
@@ -210,6 +215,10 @@ def host_port(uri: str) -> Address:
 
     Raises BadUri, also for a host name: nothing here asks DNS.
     """
+    return _kept_host_port(uri) if len(uri) <= KEPT_LENGTH else _host_port(uri)
+
+
+def _host_port(uri: str) -> Address:
     parts = parse_uri(uri)
     if parts.scheme not in ("sip", "sips"):
         raise BadUri("not a SIP URI")
@@ -217,3 +226,6 @@ def host_port(uri: str) -> Address:
     if not is_ip(host):
         raise BadUri("not a literal address")
     return host, parts.port or DEFAULT_PORT
+
+
+_kept_host_port = lru_cache(maxsize=4096)(_host_port)

@@ -82,6 +82,21 @@ class Wiring:
         for name, leg in live.legs.items():
             leg.sinks = tuple(sinks[name])
         _tap(live)
+        for leg in live.legs.values():
+            self._time(leg)
+
+    def _time(self, leg: Leg) -> None:
+        """Serve the leg on the clock if there is anything to do for it there.
+
+        Music that nobody is sent or records needs no clock: its place is the clock's, and a queue
+        of a thousand callers who hold us would cost as much as one that hears it.
+        """
+        timed = leg.timed
+        unheard = isinstance(timed, Loop) and not leg.is_sending and leg.copy is None
+        if timed is None or unheard:
+            self._clock.drop(leg)
+        else:
+            self._clock.add(leg)
 
     def _route(
         self,
@@ -108,10 +123,6 @@ class Wiring:
             leg.timed = Mix(tuple(leg.hearing.values()), voices)
         elif len(voices) > 1:
             leg.timed = Mix((), voices)
-        if leg.timed is None:
-            self._clock.drop(leg)
-        else:
-            self._clock.add(leg)
 
     def _once(self, live: Live, file: File) -> Once:
         sound = self._find_sound(file.name)

@@ -14,7 +14,7 @@ from tests.bench.cluster import PORT_OF_AGENTS, Processes, idle_cpu, measured, p
 from tests.e2e.cluster import Cluster, until
 
 AGENTS = 400
-TALK_MS = 600
+TALK_MS = 1_000
 """How long callers stay after they were answered; by then an agent has answered too."""
 P99_MS = 500
 RATE_OF_COST = 100

@@ -7,7 +7,7 @@ Its SDP is made by the embedded server's own rules.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 
 from media_servers.embedded import negotiation
 from media_servers.verbs import (
@@ -165,7 +165,7 @@ class MediaServer:
         for play, file in wanted.items():
             if play not in live.playing and play not in live.ended:
                 live.playing[play] = None
-                self._at(SOUNDS[file.name], lambda play=play: self._ended(live, play))  # type: ignore[misc]
+                self._at(SOUNDS[file.name], partial(self._ended, live, play))
 
     def _ended(self, live: Live, play: int) -> None:
         if self.sessions.get(live.wanted.id) is live and play in live.playing:

@@ -1,6 +1,7 @@
 """The phones of the sweep: loadtest's callers and agents behind real transaction layers."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from loadtest import facts, identity
@@ -60,6 +61,8 @@ class Person:
         """His phone has lost its network: it neither hears nor acts."""
         self._moments = list(moments)
         self._asked: dict[str, bytes] = {}
+        self._has_acted = True
+        self._next_ms: int | None = None
         self.layer = Layer(
             lambda datagram, dst: world.send(datagram, address, dst),
             self,
@@ -91,12 +94,19 @@ class Person:
 
     @property
     def next_ms(self) -> int | None:
-        if self.is_dead:
-            return None
-        times = (self.layer.next_ms, self.human.deadline_ms)
-        return min((time for time in times if time is not None), default=None)
+        """When he has something to do by himself."""
+        if self._has_acted:
+            self._has_acted = False
+            times = (self.layer.next_ms, self.human.deadline_ms)
+            self._next_ms = min((time for time in times if time is not None), default=None)
+        return None if self.is_dead else self._next_ms
+
+    def receive(self, datagram: bytes, source: Address) -> None:
+        self._has_acted = True
+        self.layer.receive(datagram, source, self.world.now_ms)
 
     def tick(self, now_ms: int) -> None:
+        self._has_acted = True
         self.layer.tick(now_ms)
         due_ms = self.human.deadline_ms
         if due_ms is not None and due_ms <= now_ms:
@@ -120,6 +130,7 @@ class Person:
             self.step(Hears(self.leg.call, what))
 
     def step(self, event: Event) -> None:
+        self._has_acted = True
         for effect in self.human.step(event, self.world.now_ms):
             self._perform(effect)
 
@@ -219,12 +230,14 @@ class Person:
         for moment in [moment for moment in self._moments if isinstance(fact, moment[0])]:
             self._moments.remove(moment)
             _, delay_ms, act = moment
-            self.world.at(delay_ms, lambda act=act: act(self))  # type: ignore[misc]
+            self.world.at(delay_ms, partial(self._do, act))
+
+    def _do(self, act: Callable[["Person"], None]) -> None:
+        self._has_acted = True
+        act(self)
 
 
-def a_caller(
-    world: "Sweep", n: int, plan: CallerPlan, moments: tuple[Moment, ...] = ()
-) -> Person:
+def a_caller(world: "Sweep", n: int, plan: CallerPlan, moments: tuple[Moment, ...] = ()) -> Person:
     """Caller number `n`, who dials at `plan.starts_ms`."""
     address, rtp = (f"127.0.0.{20 + n}", 5070), 6_000 + 2 * n
     human = Caller(

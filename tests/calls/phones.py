@@ -92,6 +92,8 @@ class Phone:
         self.acks: list[Message] = []
         self.status = 200
         """How an INVITE is answered; 180: it rings until `pick_up`."""
+        self.refuses: list[int] = []
+        """How his next re-INVITEs are answered; then 200."""
         self.dead = False
         self.sdp = SDP
         self.cseq = 0
@@ -104,7 +106,9 @@ class Phone:
                 fresh = all(other.branch != msg.branch for other in self.invites)
                 if fresh:
                     self.invites.append(msg)
-                if msg.call_id in self.in_call or self.status == 200:
+                if msg.to_tag and self.refuses:
+                    self.reply(msg, self.refuses.pop(0))
+                elif msg.call_id in self.in_call or self.status == 200:
                     self.in_call.add(msg.call_id)
                     self.reply(msg, 200, self.sdp)
                 else:

@@ -99,12 +99,14 @@ class Story:
             if fact["outcome"] not in self.outcomes
         ]
         ended = len(world.facts("ended"))
-        if ended != (len(self.callers) if self.outcomes else 0) and not (self.vanishes and not ended):
+        expected = len(self.callers) if self.outcomes else 0
+        if ended != expected and (ended or not self.vanishes):
             found.append(f"{ended} CDRs")
         for agent, wanted in zip(world.centre.agents, self.agents, strict=False):
             record = world.records[f"agent/{agent}"]
-            if wanted != (record.state if record.state == "ready" else f"not_ready {record.reason}"):
-                found.append(f"{agent} is {record.state} {record.reason}, not {wanted}")
+            state = "ready" if record.state == "ready" else f"{record.state} {record.reason}"
+            if state != wanted:
+                found.append(f"{agent} is {state}, not {wanted}")
         return found
 
 
@@ -279,7 +281,7 @@ def crossings() -> dict[str, Callable[[int], Story]]:
     either = ("abandoned", "answered")
     offered = after(ignored, 0, facts.Offered)
     answered = after(talk, 0, facts.Answered)
-    heard = after(talk, 1, facts.Heard)
+    hangs_up = after(talk, 1, facts.ByeSent)
     confirmed = after(talk, 0, facts.Confirmed)
     rings = Story(centre(ring_ms=1_500), (a_call(),))
     told = after(rings, 1, facts.Answered)
@@ -302,16 +304,16 @@ def crossings() -> dict[str, Callable[[int], Story]]:
             outcomes=("ended_before_queue", "abandoned"),
         ),
         "both hang up": lambda ms: talks(
-            OfferPlan(ring_ms=400, hangs_up=True, talk_ms=heard + 2_000 - answered + ms)
+            OfferPlan(ring_ms=400, hangs_up=True, talk_ms=hangs_up - answered + ms)
         ),
         "both hold": lambda ms: talks(
-            OfferPlan(ring_ms=400, hold_ms=heard + 2_000 - answered + ms, held_ms=9_000),
+            OfferPlan(ring_ms=400, hold_ms=hangs_up - answered + ms, held_ms=9_000),
             hold_ms=2_000,
             held_ms=18_000,
             talk_ms=30_000,
         ),
         "he hangs up as the agent holds": lambda ms: talks(
-            OfferPlan(ring_ms=400, hold_ms=heard + 2_000 - answered + ms)
+            OfferPlan(ring_ms=400, hold_ms=hangs_up - answered + ms)
         ),
         "the agent hangs up as soon as he picked up": lambda ms: replace(
             talks(OfferPlan(ring_ms=400, hangs_up=True, talk_ms=confirmed - answered + ms)),

@@ -9,6 +9,7 @@ shard's address hears nothing. Everything follows from the plan: a run can be re
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -216,7 +217,7 @@ class Node:
 
     def note(self, what: str, **fields: object) -> None:
         if what in ("step undone", "event dropped"):
-            self.world.undone.append(f"{what}: {fields['event']} {fields['error']}")
+            self.world.undone.append(f"{what}: {fields}")
 
     def broken(self, error: BaseException) -> None:
         raise error
@@ -356,7 +357,9 @@ class Sweep:
         self.all_steps = 0
         self.effects: list[str] = []
         self.disturbed_ms = 0
-        """When something went wrong last."""
+        """When a node or the media server died last, or a datagram was lost."""
+        self.is_disturbed = self.plan == Plan()
+        """From here on it goes another way than the recorded run, whose every step is audited."""
         self.audits = 0
         self._dies = list(self.plan.dies)
         self._poisoned: dict[bytes, bytes] = {}
@@ -440,10 +443,12 @@ class Sweep:
         self.all_steps += 1
         if self.all_steps == self.plan.media_dies:
             self.at(0, self._restart_media)
-        self.wrong += audit_records(machine, tx, self.centre)
+        if self.is_disturbed:
+            self.wrong += audit_records(machine, tx._records, self.centre, tx.now_ms)
         if self._dies and self._dies[0] == ("step", len(self.steps)):
             self._die()
         elif self.all_steps == self.plan.raises_at:
+            self.is_disturbed = True
             raise Planted(describe(event))
 
     def performs(self, effect: Any) -> bool:
@@ -455,6 +460,7 @@ class Sweep:
         return True
 
     def disturb(self) -> None:
+        self.is_disturbed = True
         self.disturbed_ms = self.now_ms
 
     # The media server.
@@ -478,8 +484,7 @@ class Sweep:
         names = {str(person.rtp): person.human.voice.name for person in self.people}
         for person in self.people:
             if person.rtp == rtp:
-                hears = person.hears
-                self.at(1, lambda: hears(names.get(what, what)))
+                self.at(1, partial(person.hears, names.get(what, what)))
                 return
 
     # The wire.
@@ -491,6 +496,7 @@ class Sweep:
         n = len(self.sent)
         plan = self.plan
         if n == plan.poisons:
+            self.is_disturbed = True
             first, _, rest = datagram.partition(b"\r\n")
             self._poisoned[datagram] = first + b"\r\n" + POISON + rest
         datagram = self._poisoned.get(datagram, datagram)
@@ -500,6 +506,7 @@ class Sweep:
             self.at(WIRE_MS, lambda: self._arrive(datagram, source, destination))
         again_ms = plan.doubles.get(n, plan.doubles.get(0))
         if again_ms is not None:
+            self.is_disturbed = True
             self.at(WIRE_MS + again_ms, lambda: self._arrive(datagram, source, destination))
 
     def _arrive(self, datagram: bytes, source: Address, destination: Address) -> None:
@@ -515,7 +522,7 @@ class Sweep:
     def _to_person(self, datagram: bytes, source: Address, destination: Address) -> None:
         for person in self.people:
             if person.address == destination and not person.is_dead:
-                person.layer.receive(datagram, source, self.now_ms)
+                person.receive(datagram, source)
 
     # Audits.
 

@@ -168,7 +168,10 @@ def test_a_re_invite_may_cross_ours(who: int) -> None:
             (facts.Answered, again_ms + ms - moved.people[who].saw(facts.Answered)[0].ms, hold),
             (facts.Answered, again_ms + 12_000 - confirmed_ms, resume),
         )
-        crossing = replace(story, **{("agent_moments", "caller_moments")[who]: moments})
+        if who == 0:
+            crossing = replace(story, agent_moments=moments)
+        else:
+            crossing = replace(story, caller_moments=moments)
         crossed = crossing.played(plan)
         found = crossing.faults(crossed)
         assert not found, (ms, found)

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from cluster.machine import Step
+from tests.calls.people import SHARD
 from tests.calls.stories import STORIES, Story, recorded
-from tests.calls.sweep import SHARD, Plan, Sweep, Watched
+from tests.calls.sweep import Plan, Sweep, Watched
 
 TWO_CALLS = "two calls at once"
 by_story = pytest.mark.parametrize("name", STORIES)
@@ -17,7 +18,7 @@ def survived(story: Story, world: Sweep) -> list[str]:
     undone, world.undone = world.undone, []
     found = story.faults(world, loosely=True)
     found += [what for what in undone if not what.startswith("step undone: ")]
-    found += [what for what in undone if "Planted(" not in what]
+    found += [what for what in undone if "Planted" not in what]
     hit = {fact["call"] for fact in world.facts("bug")}
     found += [] if hit else ["no fact tells of the bug"]
     for fact in world.facts("ended"):

@@ -55,6 +55,7 @@ class World:
         """Why it refuses all it is asked for; empty: it does not..."""
         self.media_dislikes = "BAD"
         """...but for sessions with this in the SDP of a phone."""
+        self.first_port = 20_000
         self.deleted: list[str] = []
         self.on_message: Callable[[Message, tuple[str, int]], None] | None = None
         self.after_commit: Callable[[int], None] | None = None
@@ -166,12 +167,12 @@ class World:
             self.media[session.id] = session
         names = [leg.name for leg in session.legs]
         sdps = {
-            leg.name: SDP.replace("7000", str(20_000 + 2 * at)).replace(
+            leg.name: SDP.replace("7000", str(self.first_port + 2 * at)).replace(
                 "o=- 1 1", f"o=- 1 {leg.version}"
             )
             for at, leg in enumerate(session.legs)
         }
-        ports = {name: 20_000 + 2 * at for at, name in enumerate(names)}
+        ports = {name: self.first_port + 2 * at for at, name in enumerate(names)}
         self.later(1, inputs.MediaApplied(session.id, session.counter, sdps, ports))
         for leg in session.legs:
             for source in leg.hears:

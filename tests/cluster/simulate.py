@@ -310,6 +310,9 @@ class Simulation:
 
     def acknowledged(self, process: Process, effect: Done) -> None:
         op, key = effect.op, effect.key
+        data = process.shard.core.log.records.get(key)
+        if data is None or op not in Toy().decode(key, data).done:
+            raise Violation(f"{op} was acknowledged before its record was committed")
         if not effect.again:
             if self.values.setdefault((key, effect.value), op) != op:
                 raise Violation(

@@ -44,6 +44,9 @@ class Slow:
     def load(self, name: str, done: Callable[[Snapshot | None], None]) -> None:
         pass
 
+    def note(self, what: str, **fields: object) -> None:
+        pass
+
 
 class Nobody:
     """An owner who need not be told."""

@@ -1,12 +1,15 @@
 """Hosts over real links and a real store, in one process."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from cluster.io.link import Links
 from cluster.process import is_provably_gone, is_runnable, start_time
+from cluster.snapshot import decode_snapshot, encode_snapshot
 from cluster.store import Process
 from tests.cluster.hosts import cluster, until
 from tests.cluster.toy import Add, Counter, Done, Fill
@@ -140,6 +143,93 @@ async def test_a_bug_in_performing_an_effect_does_not_stop_the_shard(tmp_path: P
         assert any("effect failed" in note for note in first.notes)
 
 
+async def test_a_key_that_nobody_can_read_is_a_store_that_does_not_answer(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as three:
+        first = await three.served("main", copies=3)
+        _, value = await first.store.read("shard/main")
+        assert value is not None
+        await first.store.put("shard/main", b"not a key")
+        await first.store.put("process/x", b"nor a process")
+        standby = next(name for name in three.nodes if name != first.name)
+        await three.kill(standby)
+        first.host.post("main", Add("k", "op"))
+        await until(lambda: any("key not read" in note for note in first.notes))
+        assert first.performed["main"] == []
+
+        await first.store.put("shard/main", value)
+        assert await first.host.committed("main")
+        assert all(node.broken == [] for node in three.nodes.values())
+        await three.start(standby)
+        await three.served("main", copies=3)
+
+
+async def test_a_bug_in_the_turn_of_the_loop_stops_the_node(tmp_path: Path) -> None:
+    async with cluster(tmp_path, ("a",)) as one:
+        first = await one.served("main", copies=1)
+
+        def fire() -> None:
+            raise ZeroDivisionError
+
+        first.host.shard("main")._fire = fire  # type: ignore[method-assign]
+        await until(lambda: first.broken != [])
+        assert isinstance(first.broken[0], ZeroDivisionError)
+
+
+async def test_a_node_that_is_heard_no_more_and_still_reached_may_hold_a_copy(
+    tmp_path: Path,
+) -> None:
+    async with cluster(tmp_path) as three:
+        first = await three.served("main", copies=3)
+        other = next(name for name in three.nodes if name != first.name)
+        first.host.link_down(other)  # its stream to us broke, ours to it did not
+        assert other in first.host.shard("main").core.up
+
+
+async def test_a_snapshot_of_one_shard_removes_none_of_another_with_a_like_name(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "snapshots"
+    folder.mkdir()
+    for age, name in enumerate(("a-b-7", "a-1", "a-2", "a-3"), 1):
+        (folder / f"{name}.snapshot").write_bytes(b"")
+        os.utime(folder / f"{name}.snapshot", (age, age))
+    async with cluster(tmp_path, ("n",), a=("n",)) as one:
+        first = await one.served("a", copies=1)
+        first.host.post("a", Add("k", "op"))
+        await one.nodes.pop("n").stop()
+        left = sorted(path.name for path in folder.iterdir())
+        assert left == ["a-1.snapshot", "a-3.snapshot", "a-b-7.snapshot"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short", "changed", "another shard's"])
+async def test_a_shard_whose_snapshot_cannot_be_read_says_so_and_starts_empty(
+    tmp_path: Path, damage: str
+) -> None:
+    async with cluster(tmp_path, ("a",)) as one:
+        first = await one.served("main", copies=1)
+        first.host.post("main", Add("k", "op"))
+        await one.nodes.pop("a").stop()
+        (file,) = (tmp_path / "snapshots").iterdir()
+        whole = file.read_bytes()
+        match damage:
+            case "missing":
+                file.unlink()
+            case "cut short":
+                file.write_bytes(whole[:-3])
+            case "changed":
+                file.write_bytes(whole[:60] + b"X" + whole[61:])
+            case _:
+                snapshot = decode_snapshot(whole)
+                file.write_bytes(encode_snapshot(replace(snapshot, shard="other")))
+
+        second = await one.start("a")
+        await one.served("main", copies=1, within_s=10)
+        assert second.host.shard("main").machine.lost == [2]  # type: ignore[attr-defined]
+        assert any(f"snapshot not read {{'shard': 'main', 'snapshot': '{file.name}'" in note
+                   for note in second.notes)  # fmt: skip
+        assert second.broken == []
+
+
 async def test_a_port_in_use_is_told_at_once(tmp_path: Path) -> None:
     async with cluster(tmp_path, ("a",)) as one:
         links = Links(
@@ -150,7 +240,7 @@ async def test_a_port_in_use_is_told_at_once(tmp_path: Path) -> None:
             receiver=one.nodes["a"].host,
             guard=one.nodes["a"].broken.append,
         )
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(OSError, match=f"cannot listen on {one.peers['a']}: .*in use"):
             await links.start()
         await links.stop()
 

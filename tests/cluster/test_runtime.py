@@ -4,10 +4,23 @@ from collections.abc import Callable
 
 import pytest
 
+from cluster.core import HAND_OVER_MS
 from cluster.machine import Step
 from cluster.runtime import REDRIVE_BATCH, REDRIVE_MS, TIMERS_PER_TICK, Unreported
 from tests.cluster.simulate import Process, Simulation
-from tests.cluster.toy import Add, Arm, Confirm, Counter, Done, Fill, Forget, Poison, Rang, Sneak
+from tests.cluster.toy import (
+    Add,
+    Arm,
+    Confirm,
+    Counter,
+    Done,
+    Fill,
+    Forget,
+    Poison,
+    Rang,
+    Sneak,
+    Toy,
+)
 
 
 def world(nodes: int = 3, *, check: bool = True, seed: int = 1) -> tuple[Simulation, Process]:
@@ -255,6 +268,110 @@ def test_a_stopped_shard_goes_on_from_its_snapshot() -> None:
     assert "lost" not in after.shard.records
 
 
+def test_a_late_turn_while_the_snapshot_is_written_costs_a_second_try_and_not_the_shard() -> None:
+    sim, active = world()
+    active.shard.handle(Add("x", "one"))
+    wait(sim, active.shard.hold)
+    for process in sim.alive.values():
+        if process is not active:
+            sim.paused[process.node] = sim.now_ms + 100
+    stopped: list[bool] = []
+    active.shard.stop(stopped.append)
+    active.shard.woke_late(300)  # a batch that nobody holds yet
+    wait(sim, lambda: stopped == [False])
+
+    wait(sim, active.shard.hold)
+    active.shard.stop(stopped.append)
+    wait(sim, lambda: stopped == [False, True])
+    for node in sim.names:
+        sim.crash(node, 100)
+    assert successor(sim, active).shard.records["x"].done == ["one"]
+
+
+def test_a_hand_over_that_is_called_off_while_the_snapshot_is_written_voids_it() -> None:
+    sim, active = world()
+    active.shard.handle(Add("x", "one"))
+    commit(sim, active)
+    to = active.shard.core.successors()[0]
+    sim.store_away[to] = None
+    assert active.shard.hand_over(to)
+    sim.run_to(sim.now_ms + HAND_OVER_MS - 5)
+    assert active.shard.hold()
+    stopped: list[bool] = []
+    active.shard.stop(stopped.append)
+    active.shard.hand_over_failed()
+    assert active.shard.handle(Add("x", "two"))
+    wait(sim, lambda: stopped == [False])
+
+
+def test_of_a_clean_stop_and_a_dead_active_who_stays_behind_takes_over() -> None:
+    sim, active = world(nodes=2)
+    active.shard.handle(Add("x", "one"))
+    commit(sim, active)
+    standby = next(p for p in sim.alive.values() if p is not active)
+    sim.crash(active.node, 60_000)
+    standby.shard.core.leave()  # told to stop before it has taken over: it holds the only copy
+    after = successor(sim, active)
+    assert after is standby
+    assert after.shard.records["x"].done == ["one"]
+
+
+def test_a_node_that_leaves_lets_those_who_stay_take_over() -> None:
+    sim, active = world()
+    leaving, staying = [p for p in sim.alive.values() if p is not active]
+    leaving.shard.core.leave()
+    sim.crash(active.node, 60_000)
+    assert successor(sim, active) is staying
+
+
+def test_of_five_nodes_three_hold_copies_and_two_are_sent_nothing() -> None:
+    sim, active = world(nodes=5)
+    for n in range(20):
+        active.shard.handle(Add("x", f"op{n}"))
+        sim.run_to(sim.now_ms + 20)
+    commit(sim, active)
+    sim.run_to(sim.now_ms + 1_000)
+    held = [p for p in sim.alive.values() if p.shard.core.log.records]
+    assert len(held) == 3
+
+
+def test_a_store_that_went_back_in_time_costs_the_active_nothing_it_holds() -> None:
+    sim, active = world()
+    active.shard.handle(Add("x", "one"))
+    commit(sim, active)
+    before = sim.store
+    sim.store = (before[0] + 7, None)  # somebody has put another file in its place
+    standby = next(p for p in sim.alive.values() if p is not active)
+    sim.crash(standby.node, 60_000)
+    active.shard.handle(Add("x", "two"))
+    sim.run_to(sim.now_ms + 3_000)
+    assert active.shard.records["x"].done == ["one", "two"]
+    assert [effect.op for effect in active.performed] == ["one"]
+    assert sim.counts["store is behind"] <= 10
+
+    sim.store = before  # and the right one back
+    wait(sim, lambda: len(active.performed) == 2)
+
+
+def test_a_standby_does_not_begin_a_shard_anew_that_the_store_has_forgotten() -> None:
+    sim, active = world()
+    sim.store = (sim.store[0] + 7, None)
+    sim.crash(active.node, 60_000)
+    sim.run_to(sim.now_ms + 5_000)
+    assert sim.leader() is None
+    assert sim.counts["store is behind"] >= 2
+
+
+def test_what_is_noted_of_a_bug_is_its_place_and_never_what_it_was_about() -> None:
+    sim, active = world()
+    active.shard.handle(Add("x", "x1"))
+    active.shard.handle(Poison("x"))
+    ((*_, fields),) = [line for line in sim.trace if line[2] == "step undone"]
+    assert "'ZeroDivisionError'" in fields
+    assert "cluster/toy.py:" in fields
+    assert "a bug in a step" not in fields
+
+
 def test_when_every_copy_is_gone_the_shard_starts_empty_and_says_so() -> None:
     sim, active = world()
     active.shard.handle(Add("x", "one"))
@@ -317,6 +434,21 @@ def test_an_active_that_slept_performs_nothing_it_cannot_be_sure_of() -> None:
     assert len(active.performed) == performed
     assert after.shard.state().role == "active"
     wait(sim, lambda: active.shard.core.member in after.shard.state().in_sync)
+
+
+def test_after_a_late_turn_no_effect_leaves_before_its_own_records_are_committed() -> None:
+    sim, active = world()
+    was_committed: list[bool] = []
+
+    def perform(effect: Done) -> None:
+        data = active.shard.core.log.records.get(effect.key)
+        was_committed.append(data is not None and effect.op in Toy().decode("x", data).done)
+
+    active.perform = perform  # type: ignore[method-assign]
+    active.shard.handle(Add("x", "one"))  # the socket was read first...
+    active.shard.woke_late(300)  # ...and then the turn that found the loop late
+    wait(sim, lambda: len(was_committed) == 1)
+    assert was_committed == [True]
 
 
 def test_calls_go_on_while_the_store_is_away() -> None:

@@ -314,7 +314,8 @@ class Scene:
                 records = await self.asked.history("cdr")
                 count = len({record["call"] for record in records})
                 ledger = (await self.status())["ledger"]
-                if count == offered == ledger["received"] and not ledger["unaccounted"]:
+                taken = ledger["received"] - ledger["refused"]
+                if count == offered == taken and not ledger["unaccounted"]:
                     return count
             await asyncio.sleep(POLL_S)
         self.problems.append(f"{offered} calls were made, {count} have records; ledger {ledger}")

@@ -73,7 +73,7 @@ class Part:
             f"--rate={ARRIVALS_A_SECOND}",
             f"--agents={self.first_agent}-{last}@{self.phones}:7001+",
             f"--scenario=talking={mix.talking},ringing={mix.ringing},waiting={mix.waiting}",
-            "--talk=1500-3500ms",
+            "--talk=1000-2000ms",
             "--ring=200-600ms",
             "--patience=1-6",  # of those who come on top of the scenario
             f"--seed={seed}",

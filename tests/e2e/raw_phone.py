@@ -1,6 +1,7 @@
 """A phone that sends whatever a test wants to send, and waits for answers."""
 
 import itertools
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from sip import dialog
-from sip.message import BadMessage, Message, build_request, parse
+from sip.message import Message, build_request, parse
 from sip.sdp import offer
 from sip.uri import Address
 
@@ -77,6 +78,18 @@ class RawPhone:
 
         return self.await_message(is_final, timeout_s, again=datagram)
 
+    def status_of(self, datagram: bytes, timeout_s: float = 10.0) -> int:
+        """The status of the final answer to something that `parse` would not read."""
+        found = re.search(rb"branch=([^;,\s]+)", datagram)
+        assert found
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            self.send(datagram)
+            for answer in self.drain(REPEAT_S):
+                if answer.startswith(b"SIP/2.0 ") and found[1] in answer and answer[8:9] != b"1":
+                    return int(answer[8:11])
+        raise AssertionError(f"not within {timeout_s} s: an answer to {datagram[:200]!r}")
+
     def await_message(
         self,
         fact: Callable[[Message], bool],
@@ -116,20 +129,12 @@ class RawPhone:
             self.send(self.request("ACK", number, ("CSeq", f"{answer.cseq} ACK")))
         return answer
 
-    def drain(self) -> list[bytes]:
-        """Everything that has come."""
+    def drain(self, quiet_s: float = 0.2) -> list[bytes]:
+        """Everything that comes until nothing comes for so long."""
         found = []
-        self.socket.settimeout(0.2)
+        self.socket.settimeout(quiet_s)
         while True:
             try:
                 found.append(self.socket.recv(65_535))
             except TimeoutError:
                 return found
-
-
-def readable(datagram: bytes) -> Message | None:
-    """The message, None when it is none."""
-    try:
-        return parse(datagram)
-    except BadMessage:
-        return None
