@@ -137,9 +137,14 @@ def reject(t: Turn, leg: Leg, status: int) -> None:
     if leg.state == SETUP:
         entomb(t, leg)
     else:
-        incoming.until_ms = t.now_ms + ACK_MS
-        incoming.previous = None
-        leg.refusal, leg.incoming = incoming, None
+        _close(t, leg, incoming)
+
+
+def _close(t: Turn, leg: Leg, incoming: Incoming) -> None:
+    """Nothing more comes of this INVITE, but that the peer may not have its answer yet."""
+    incoming.until_ms = t.now_ms + ACK_MS
+    incoming.previous = None
+    leg.closed, leg.incoming = incoming, None
 
 
 def repeat(t: Turn, leg: Leg, branch: str) -> bool:
@@ -147,7 +152,7 @@ def repeat(t: Turn, leg: Leg, branch: str) -> bool:
 
     It gets its answer again; one that was acknowledged gets none (RFC 6026 §7.1).
     """
-    for incoming in (leg.incoming, leg.refusal):
+    for incoming in (leg.incoming, leg.closed):
         if incoming is not None and incoming.origin.branch == branch:
             answer_again(t, leg, incoming)
             return True
@@ -291,13 +296,14 @@ def entomb(t: Turn, leg: Leg) -> None:
 
 def _let_go(t: Turn, leg: Leg) -> None:
     """The dialog ends with an INVITE of the peer open: refuse it, or stop repeating its 200."""
-    if leg.incoming is None:
+    incoming = leg.incoming
+    if incoming is None:
         return
-    if leg.incoming.status == 0:
+    if incoming.status == 0:
         reject(t, leg, 487)
-    elif leg.incoming.status < 300:
-        t.emit(Acked(leg.incoming.origin))
-        leg.incoming = None
+    elif incoming.status < 300:
+        t.emit(Acked(incoming.origin))
+        _close(t, leg, incoming)
 
 
 def hang_up(t: Turn, leg: Leg) -> None:
@@ -319,8 +325,10 @@ def redrive(t: Turn, leg: Leg) -> None:
     # final one. An INVITE that was refused at once (a leg of no call) he repeats.
     if leg.incoming is not None and leg.call:
         answer_again(t, leg, leg.incoming)
-    if leg.refusal is not None and t.now_ms < leg.refusal.until_ms:
-        answer_again(t, leg, leg.refusal)
+    if leg.closed is not None and t.now_ms < leg.closed.until_ms:
+        answer_again(t, leg, leg.closed)
+        if leg.closed.status == 200:
+            t.emit(Acked(leg.closed.origin))  # once is enough: the dialog is over
     if leg.bye is not None:
         emit_request(t, leg, leg.bye)
         return

@@ -89,8 +89,8 @@ class Leg(msgspec.Struct, array_like=True, gc=False):
     """When a re-INVITE goes (again) that could not be sent, or was refused for now; 0: none."""
     forget_ms: int = 0
     """When a tombstone goes."""
-    refusal: Incoming | None = None
-    """The last re-INVITE of his that was refused: a node that takes over refuses it again."""
+    closed: Incoming | None = None
+    """His last INVITE that came to nothing: a node that takes over answers it again."""
     retries: int = 0
     """How often in a row our re-INVITE was refused for now."""
 

@@ -71,7 +71,7 @@ RETRY_MS = 50
 BEHIND_MS = 1_000
 """Between two tries of an active to change a key that is of an older epoch than its own."""
 LEAVING_MS = 1_000
-"""A member that was told to stop tries only so long after all others: it would lead for a moment."""
+"""A member that was told to stop tries so long after all others: it would lead but a moment."""
 NEAR_BATCHES = 1_000
 """A standby this close behind is waited for, so that it can join in_sync."""
 LATE_MS = 100

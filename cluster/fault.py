@@ -1,4 +1,7 @@
-"""What is said of a bug: its kind and its place. Never its text, which may hold a caller's number."""
+"""What is said of a bug: its kind and its place.
+
+Never its text: that may hold a caller's number.
+"""
 
 
 def kind(error: BaseException) -> str:

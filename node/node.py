@@ -5,7 +5,6 @@ by `node.shard`, and an address that must move is moved by `failover`.
 """
 
 import asyncio
-import contextlib
 import gc
 import os
 import signal
@@ -43,8 +42,6 @@ from node.shard import CallShard
 LAG_LOOK_MS = 20
 """How often the event loop's lateness is looked at."""
 MEDIA_NAME = "embedded"
-NICE = -10
-"""Priority of a node's process (setpriority(2))."""
 
 log = structlog.get_logger()
 
@@ -375,23 +372,11 @@ def log_to(path: Path) -> None:
     )
 
 
-def prioritise() -> str:
-    """Be served before what else runs on this machine, if we may; what was obtained.
-
-    Beats and answers that are late look like a node that hangs. Threads started later inherit it.
-    """
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, NICE)
-        return f"nice {NICE}"
-    return "normal"
-
-
 async def run_node(options: NodeOptions) -> None:
     """Run until SIGTERM or SIGINT; a node that no longer believes its own state exits with 70."""
     directory = Directory(options.data)
     directory.prepare()
     log_to(directory.logs / f"{options.name}.log")
-    priority = prioritise()
     node = Node(options, load_centre(options.centre))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -402,13 +387,7 @@ async def run_node(options: NodeOptions) -> None:
     except (OSError, StoreAway) as error:
         print(f"keepline node {options.name}: cannot start: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    log.info(
-        "node up",
-        node=options.name,
-        pid=os.getpid(),
-        metrics=node.metrics_port,
-        priority=priority,
-    )
+    log.info("node up", node=options.name, pid=os.getpid(), metrics=node.metrics_port)
     assert node.broken is not None
     node.broken.add_done_callback(lambda _: stop.set())
     await stop.wait()

@@ -1,8 +1,8 @@
 """When a node takes no new calls: its loop is late, or commits are slow, for longer than a hiccup.
 
-One pause of the machine costs no caller his call, nor does a standby that hangs: no commit waits for
-it longer than `cluster.replicas.IN_SYNC_TIMEOUT_MS`. Lateness that lasts does, before it costs all of
-them theirs.
+One pause of the machine costs no caller his call, nor does a standby that hangs: no commit waits
+for it longer than `cluster.replicas.IN_SYNC_TIMEOUT_MS`. Lateness that lasts does, before it costs
+all of them theirs.
 """
 
 LAG_MS_MAX = 100

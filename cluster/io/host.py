@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc.aio
+import msgspec
 
 from cluster.core import LATE_MS
 from cluster.io.clock import now_ms, wall_ms
@@ -23,7 +24,7 @@ from cluster.io.shard import ShardIo
 from cluster.machine import Machine
 from cluster.messages import Message, Release, Released
 from cluster.outside import ShardState
-from cluster.process import PROCESS_KEYS, SHARD_KEYS, process_key
+from cluster.process import PROCESS_KEYS, SHARD_KEYS, process_key, shard_key
 from cluster.roles import Active, Follower
 from cluster.runtime import Shard
 from cluster.store import (
@@ -33,6 +34,7 @@ from cluster.store import (
     decode_key,
     decode_process,
     encode_process,
+    node_of,
     process_of,
 )
 
@@ -153,7 +155,7 @@ class Host:
                 check=spec.check,
             )
         self._tick_due = loop.time() + TICK_MS / 1000
-        self._tick_timer = loop.call_at(self._tick_due, self._tick)
+        self._tick_timer = loop.call_at(self._tick_due, self._guard, self._tick)
         for shard in self._shards.values():
             shard.start()
 
@@ -194,9 +196,7 @@ class Host:
                     await asyncio.sleep(TICK_MS / 1000)
                 elif successors := shard.core.successors():
                     await self._hand_over(shard, successors[0])
-                elif shard.hold():
-                    await self._snapshot(shard, until_ms)
-                else:
+                elif not shard.hold() or not await self._snapshot(shard, until_ms):
                     await asyncio.sleep(TICK_MS / 1000)
             elif isinstance(role, Follower):
                 shard.core.leave()
@@ -208,20 +208,28 @@ class Host:
                     return
                 await asyncio.sleep(TICK_MS / 1000)
 
-    async def _snapshot(self, shard: Shard, until_ms: int) -> None:
-        stopped = asyncio.Event()
-        shard.stop(lambda won: stopped.set())
-        with suppress(TimeoutError):
+    async def _snapshot(self, shard: Shard, until_ms: int) -> bool:
+        """False: it could not be written or named in the key."""
+        stopped: asyncio.Future[bool] = self._loop.create_future()
+
+        def answer(won: bool) -> None:
+            if not stopped.done():
+                stopped.set_result(won)
+
+        shard.stop(answer)
+        try:
             async with asyncio.timeout(max(0, until_ms - now_ms()) / 1000):
-                await stopped.wait()
+                return await stopped
+        except TimeoutError:
+            return False
 
     async def _counts_on_us(self, shard: Shard) -> bool:
         """Is this member still in in_sync? If the store does not say: perhaps."""
         try:
-            _, value = await self.store.read(f"{SHARD_KEYS}{shard.name}")
-        except StoreAway:
+            _, value = await self.store.read(shard_key(shard.name))
+            key = decode_key(value)
+        except (StoreAway, msgspec.DecodeError):
             return True
-        key = decode_key(value)
         return key is not None and shard.core.member in key.in_sync
 
     # -- for the node's wiring ---------------------------------------------------------------------
@@ -278,7 +286,7 @@ class Host:
 
     async def process_of(self, member: str) -> Process | None:
         """The process that wrote itself down as this member's."""
-        node, incarnation = member.partition(":")[0], process_of(member)
+        node, incarnation = node_of(member), process_of(member)
         if (node, incarnation) not in self._processes:
             await self._read_processes()
         return self._processes.get((node, incarnation))
@@ -360,9 +368,6 @@ class Host:
             self._specs[shard.name].on_deposed(shard.name)
             self.send(node, shard.name, Released(message.epoch, message.request))
 
-    def frame_ended(self) -> None:
-        """Nothing to do: what the messages caused leaves with the writers' next turn."""
-
     def link_up(self, node: str) -> None:
         for shard in self._shards.values():
             shard.core.link_up(node)
@@ -370,6 +375,8 @@ class Host:
     def link_down(self, node: str) -> None:
         for shard in self._shards.values():
             shard.core.link_down(node)
+            if self._links.is_up(node):  # only the stream from it broke, ours to it did not
+                shard.core.link_up(node)
 
     def greeted(self, node: str, incarnation: str) -> None:
         if (node, incarnation) not in self._processes:
@@ -385,13 +392,21 @@ class Host:
             rows = await self.store.list(PROCESS_KEYS)
         except StoreAway:
             return
-        found = [decode_process(value) for value in rows.values()]
-        self._processes = {(process.node, process.incarnation): process for process in found}
+        found: dict[tuple[str, str], Process] = {}
+        for value in rows.values():
+            with suppress(msgspec.DecodeError):  # somebody else's: it proves nothing of a process
+                process = decode_process(value)
+                found[process.node, process.incarnation] = process
+        self._processes = found
+        self._fenced = {name: at for name, at in self._fenced.items() if name in found}
 
     async def _clear_processes(self) -> None:
         """Forget those of this node's processes that are gone and that no shard's key names."""
         await self._read_processes()
-        keys = [decode_key(value) for value in (await self.store.list(SHARD_KEYS)).values()]
+        try:
+            keys = [decode_key(value) for value in (await self.store.list(SHARD_KEYS)).values()]
+        except msgspec.DecodeError:
+            return  # whom it names cannot be told
         named = [process_of(member) for key in keys if key for member in (key.active, *key.in_sync)]
         for process in list(self._processes.values()):
             if process.node == self.node and process.incarnation not in named and is_gone(process):
@@ -401,7 +416,7 @@ class Host:
         """Is the process, or the life of the shard in it, of every member provably gone?"""
         await self._read_processes()
         for member in members:
-            node, incarnation = member.partition(":")[0], process_of(member)
+            node, incarnation = node_of(member), process_of(member)
             if (node, incarnation) == (self.node, self.incarnation):
                 if member == shard.core.member:
                     return False
@@ -437,7 +452,7 @@ class Host:
                 return
             self._flush_timer.cancel()
         self._flush_at = at
-        self._flush_timer = self._loop.call_at(at, self._flush)
+        self._flush_timer = self._loop.call_at(at, self._guard, self._flush)
 
     def _flush(self) -> None:
         self._flush_timer = None
@@ -462,7 +477,14 @@ class Host:
                 due_ms = next_ms
         self._free_store(now)
         self._tick_due = began + max(1, due_ms - now) / 1000
-        self._tick_timer = self._loop.call_at(self._tick_due, self._tick)
+        self._tick_timer = self._loop.call_at(self._tick_due, self._guard, self._tick)
+
+    def _guard(self, turn: Callable[[], None]) -> None:
+        """The loop would only log a bug in our own turn, and this node would turn no more."""
+        try:
+            turn()
+        except Exception as error:  # noqa: BLE001 - the boundary: the process ends, a standby goes on
+            self.broken(error)
 
     def spawn(self, work: "Awaitable[None]") -> "asyncio.Task[None]":
         """A task of this host; what it raises stops the process."""

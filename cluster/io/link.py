@@ -47,9 +47,6 @@ class Receiver(Protocol):
 
     def received(self, node: str, shard: str, message: Message) -> None: ...
 
-    def frame_ended(self) -> None:
-        """After the last message of a frame."""
-
     def link_up(self, node: str) -> None:
         """We can send to this node."""
 
@@ -105,7 +102,11 @@ class Links(rpc.ReplicationServicer):
         # gRPC does not say why it could not bind; the kernel does.
         with socket.socket() as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind((host, int(port)))
+            try:
+                trial.bind((host, int(port)))
+            except OSError as error:
+                why = f"cannot listen on {self._listen}: {error.strerror}"
+                raise OSError(error.errno, why) from None
         server = self._server = grpc.aio.server(options=_SERVER)
         rpc.add_ReplicationServicer_to_server(self, server)
         self._services(server)
@@ -117,6 +118,13 @@ class Links(rpc.ReplicationServicer):
             raise OSError(errno.EADDRINUSE, f"cannot listen on {self._listen}")
         await server.start()
         self._tasks = [asyncio.create_task(self._dial(out)) for out in self._out.values()]
+        for task in self._tasks:
+            task.add_done_callback(self._dialled)
+
+    def _dialled(self, task: "asyncio.Task[None]") -> None:
+        """A link is dialled for ever: it ended by a bug, and without it this node is cut off."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._guard(error)
 
     async def stop(self) -> None:
         """Close everything. May be called again."""
@@ -255,7 +263,6 @@ class Links(rpc.ReplicationServicer):
                 message = wire.get(packed)
                 if message is not None:
                     receiver.received(node, packed.shard, message)
-            receiver.frame_ended()
         except Exception as error:  # noqa: BLE001 - gRPC would swallow it: a broken log ends the process
             self._guard(error)
 

@@ -3,16 +3,20 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
+from cluster.fault import kind, place
 from cluster.io import clock
 from cluster.messages import CoreMessage
 from cluster.process import shard_key
 from cluster.roles import Active, Found
 from cluster.runtime import Shard
 from cluster.snapshot import BadSnapshot, Snapshot, decode_snapshot, encode_snapshot
-from cluster.store import Lost, StoreAway, Unknown, Won
+from cluster.store import Lost, StoreAway, Unknown, Won, decode_key
 
 if TYPE_CHECKING:
     from cluster.io.host import Host, ShardSpec
@@ -35,6 +39,7 @@ class ShardIo:
         self._spec = spec
         self._pool = b""
         self._drawn = 0
+        self._is_legible = True
         self._moving: asyncio.Task[None] | None = None
         self.shard: Shard
 
@@ -72,21 +77,36 @@ class ShardIo:
                 found: Found | None = await self._host.store.read(self._key)
             except StoreAway:
                 found = None
-            done(found)
+            done(found if found is None or self._can_read(found[1]) else None)
 
         self._host.spawn(ask())
 
     def cas(self, rev: int, value: bytes, done: Callable[[Won | Lost | Unknown], None]) -> None:
         async def ask() -> None:
-            done(await self._host.store.cas(self._key, rev, value))
+            answer = await self._host.store.cas(self._key, rev, value)
+            if isinstance(answer, Lost) and not self._can_read(answer.value):
+                answer = Unknown()
+            done(answer)
 
         self._host.spawn(ask())
 
+    def _can_read(self, value: bytes | None) -> bool:
+        """Is it a shard's key? If somebody else wrote there, it is as if the store were away."""
+        try:
+            decode_key(value)
+        except msgspec.DecodeError as error:
+            if self._is_legible:
+                self.note("key not read", shard=self._name, key=self._key, error=str(error))
+            self._is_legible = False
+        else:
+            self._is_legible = True
+        return self._is_legible
+
     def probe(self, node: str, done: Callable[[bool], None]) -> None:
-        self._host.spawn(_tell(self._host.probe(node), done))
+        self._host.spawn(_tell(lambda: self._host.probe(node), done))
 
     def gone(self, members: tuple[str, ...], done: Callable[[bool], None]) -> None:
-        self._host.spawn(_tell(self._host.gone(self.shard, members), done))
+        self._host.spawn(_tell(lambda: self._host.gone(self.shard, members), done))
 
     # -- files -------------------------------------------------------------------------------------
 
@@ -95,12 +115,15 @@ class ShardIo:
 
         def read() -> Snapshot | None:
             try:
-                return decode_snapshot((folder / name).read_bytes())
+                snapshot = decode_snapshot((folder / name).read_bytes())
+                if snapshot.shard != self._name:
+                    raise BadSnapshot(f"it is of shard {snapshot.shard}")
             except (OSError, BadSnapshot) as error:
                 self.note("snapshot not read", shard=self._name, snapshot=name, error=str(error))
                 return None
+            return snapshot
 
-        self._host.spawn(_tell(asyncio.to_thread(read), done))
+        self._host.spawn(_tell(lambda: asyncio.to_thread(read), done))
 
     def save(self, snapshot: Snapshot, saved: Callable[[str | None], None]) -> None:
         folder = self._host.data_dir / "snapshots"
@@ -109,15 +132,14 @@ class ShardIo:
         def write() -> str | None:
             try:
                 _write_safely(folder, name, encode_snapshot(snapshot))
-                old = sorted(folder.glob(f"{snapshot.shard}-*.snapshot"), key=_age)
-                for path in old[:-KEPT_SNAPSHOTS]:
-                    path.unlink()
             except OSError as error:
                 self.note("snapshot not written", shard=self._name, error=str(error))
                 return None
+            with suppress(OSError):  # the new one is safe, and that is what counts
+                _remove_old(folder, snapshot.shard)
             return name
 
-        self._host.spawn(_tell(asyncio.to_thread(write), saved))
+        self._host.spawn(_tell(lambda: asyncio.to_thread(write), saved))
 
     # -- the node's wiring -------------------------------------------------------------------------
 
@@ -126,7 +148,11 @@ class ShardIo:
             self._spec.perform(effect)
         except Exception as error:  # noqa: BLE001 - the boundary: one effect that cannot be performed
             self.note(
-                "effect failed", shard=self._name, effect=type(effect).__name__, error=repr(error)
+                "effect failed",
+                shard=self._name,
+                effect=type(effect).__name__,
+                error=kind(error),
+                at=place(error),
             )
 
     def move_address(self, old_active: str, moved: Callable[[], None]) -> None:
@@ -167,12 +193,16 @@ class ShardIo:
         self._host.broken(error)
 
 
-async def _tell(work: Awaitable[T], done: Callable[[T], None]) -> None:
-    done(await work)
+async def _tell(work: Callable[[], Awaitable[T]], done: Callable[[T], None]) -> None:
+    done(await work())
 
 
-def _age(path: Path) -> int:
-    return path.stat().st_mtime_ns
+def _remove_old(folder: Path, shard: str) -> None:
+    """Keep the shard's newest snapshots. `a-b-7.snapshot` is one of shard `a-b`, not of `a`."""
+    own = [path for path in folder.glob("*.snapshot") if path.stem.rpartition("-")[0] == shard]
+    own.sort(key=lambda path: path.stat().st_mtime_ns)
+    for path in own[:-KEPT_SNAPSHOTS]:
+        path.unlink()
 
 
 def _write_safely(folder: Path, name: str, data: bytes) -> None:

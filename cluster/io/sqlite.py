@@ -137,6 +137,8 @@ class SqliteStore:
         while (job := self._jobs.get()) is not None:
             work, answer, self._until = job
             try:
+                if time.monotonic() > self._until:
+                    raise TimeoutError  # nobody waits for it any more: it need not be done
                 result = work(db)
             except (sqlite3.Error, TimeoutError):
                 with suppress(InvalidStateError):  # nobody waits any more
@@ -164,10 +166,10 @@ class SqliteStore:
             self._locked_since = None
         try:
             result = change(db)
-        except BaseException:
-            db.execute("rollback")
-            raise
-        db.execute("commit")
+            db.execute("commit")
+        finally:
+            if db.in_transaction:  # it failed: the lock must not stay with us
+                db.execute("rollback")
         return result
 
 

@@ -4,7 +4,9 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,6 +75,37 @@ async def test_while_a_writer_stands_still_reads_go_on_and_changes_are_unknown(
             with pytest.raises(StoreAway):
                 await one.put("p", b"")
         assert await one.cas("k", 1, b"b") == Won(2)
+
+
+async def test_a_change_that_could_not_be_committed_locks_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FullDisk(sqlite3.Connection):
+        is_full = False
+
+        def execute(self, sql: str, values: Any = ()) -> sqlite3.Cursor:
+            if sql == "commit" and FullDisk.is_full:
+                raise sqlite3.OperationalError("database or disk is full")
+            return super().execute(sql, values)
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=FullDisk))
+    async with store(tmp_path) as one, store(tmp_path) as two:
+        FullDisk.is_full = True
+        assert await one.cas("k", 0, b"a") == Unknown()
+        FullDisk.is_full = False
+        assert await two.cas("k", 0, b"b") == Won(1)
+        assert await one.cas("k", 1, b"c") == Won(2)
+
+
+async def test_a_call_whose_time_is_over_before_its_turn_is_not_carried_out(
+    tmp_path: Path,
+) -> None:
+    async with store(tmp_path, deadline_ms=300) as one, store(tmp_path) as two:
+        with stopped_writer(tmp_path):
+            late = [asyncio.create_task(one.cas(f"k{n}", 0, b"a")) for n in range(20)]
+            assert await asyncio.gather(*late) == [Unknown()] * 20
+        assert await one.read("k19") == (0, None)
+        assert [key for key in await two.list("k") if key != "k0"] == []  # that one was under way
 
 
 async def test_a_file_that_cannot_be_had_is_told_at_once(tmp_path: Path) -> None:

@@ -33,7 +33,6 @@ async def fault(
     """One fault in the middle of everything."""
     async with playing(folder, people, seed=seed) as scene:
         await scene.come()
-        await scene.rest(2.0)  # until those who came last have heard the prompt
         name, pid = await whom(scene)
         before = {shard["name"]: shard for shard in (await scene.status())["shards"]}
         if new_calls:

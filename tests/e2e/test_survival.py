@@ -130,6 +130,12 @@ async def test_a_cluster_that_was_stopped_starts_again_with_all_its_calls(tmp_pa
 async def test_all_nodes_die_at_once_and_the_next_start_says_what_was_lost(tmp_path: Path) -> None:
     async with playing(tmp_path, FEW) as scene:
         await scene.come()
+
+        async def written() -> bool:
+            kinds = [event["kind"] for event in await scene.asked.history("events")]
+            return kinds.count("received") == FEW.calls
+
+        await scene.until("the database knows of every call", written, 10)
         before = await epochs(scene)
         pids = [node["pid"] for node in (await scene.status())["nodes"]]
         await scene.strike(*pids, how=signal.SIGKILL)

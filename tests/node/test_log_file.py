@@ -1,0 +1,45 @@
+"""A node's log is bounded, and a disk that is full costs lines and nothing else."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from node.log_file import LogFile
+
+
+def test_a_full_log_becomes_the_old_one_and_a_new_one_begins(tmp_path: Path) -> None:
+    path = tmp_path / "n1.log"
+    log = LogFile(path, full_bytes=100)
+    for n in range(30):
+        log.info(f"line {n:02}")
+    log.close()
+
+    lines = Path(f"{path}.1").read_text().splitlines() + path.read_text().splitlines()
+    assert lines == [f"line {n:02}" for n in range(30 - len(lines), 30)]
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 300
+
+
+def test_a_restarted_node_goes_on_in_its_log(tmp_path: Path) -> None:
+    for line in ("one", "two"):
+        log = LogFile(tmp_path / "n1.log")
+        log.info(line)
+        log.close()
+    assert (tmp_path / "n1.log").read_text() == "one\ntwo\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full of Linux")
+def test_a_full_disk_costs_lines_and_says_later_how_many(tmp_path: Path) -> None:
+    path = tmp_path / "n1.log"
+    path.symlink_to("/dev/full")
+    log = LogFile(path)
+    for _ in range(3):
+        log.warning("lost")
+    path.unlink()
+    log._turn_over()
+    log.info("there is room again")
+    log.close()
+
+    told, line = path.read_text().splitlines()
+    assert json.loads(told) == {"event": "log lines dropped", "lines": 3}
+    assert line == "there is room again"
