@@ -3,6 +3,7 @@
 The names in here are an interface; more may be added, none changes its meaning.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,22 +56,23 @@ def _call(call: Call, now_ms: int) -> Document:
 
 def counts(records: Mapping[str, Any]) -> Document:
     """How many calls there are, and how many of them wait and talk."""
-    states = [record.state for record in records.values() if isinstance(record, Call)]
+    states = Counter(record.state for record in records.values() if type(record) is Call)
     return {
-        "calls": len(states),
-        "waiting": sum(state in (WAITING, OFFERING) for state in states),
-        "talking": sum(state == TALKING for state in states),
-        "before_queue": sum(state in (RINGING, PROMPT) for state in states),
+        "calls": states.total(),
+        "waiting": states[WAITING] + states[OFFERING],
+        "talking": states[TALKING],
+        "before_queue": states[RINGING] + states[PROMPT],
     }
 
 
-def ledger(records: Mapping[str, Any]) -> Document:
+def ledger(records: Mapping[str, Any], live: Document | None = None) -> Document:
     """Where every call went; `unaccounted` is 0, or a call was lost without a trace.
 
     `waiting` and `before_queue` are counted in the live records, everything else when it happened.
+    `live`: `counts` of the same records, for who has them already.
     """
     kept = records.get("ledger") or Ledger()
-    live = counts(records)
+    live = counts(records) if live is None else live
     classes = {name: getattr(kept, name) for name in Ledger.__struct_fields__}
     arrivals = kept.received - (
         kept.refused + kept.ended_before_queue + live["before_queue"] + kept.queued

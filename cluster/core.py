@@ -76,6 +76,10 @@ NEAR_BATCHES = 1_000
 """A standby this close behind is waited for, so that it can join in_sync."""
 LATE_MS = 100
 """A node whose own loop was this late drains its links before it suspects anyone."""
+PROBE_AGAIN_MS = 20
+PROBES = 10
+"""The active's connection broke and its port still answers: so often it is asked, so far apart;
+then the beats decide."""
 HAND_OVER_MS = 1_000
 """The successor must have taken over by then, else the old active goes on."""
 
@@ -610,12 +614,25 @@ class Core:
         if isinstance(role, Active):
             self._probe_standby(role, node)
         elif isinstance(role, Follower) and node == role.leader:
+            self._probe_leader(role, node, PROBES)
 
-            def answered(is_gone: bool) -> None:
-                if is_gone and self.role is role and node == role.leader:
-                    self._campaign(role)
+    def _probe_leader(self, role: Follower, node: str, tries: int) -> None:
+        """Is the active's process gone? A dying one may close its connections before its port."""
+        heard = role.heard
 
-            self._outside.probe(node, answered)
+        def again() -> None:
+            if self.role is role and role.heard == heard and node not in self.up:
+                self._probe_leader(role, node, tries - 1)
+
+        def answered(is_gone: bool) -> None:
+            if self.role is not role or node != role.leader:
+                return
+            if is_gone:
+                self._campaign(role)
+            elif tries > 1:
+                self._outside.later(PROBE_AGAIN_MS, again)
+
+        self._outside.probe(node, answered)
 
     # -- messages ----------------------------------------------------------------------------------
 

@@ -28,6 +28,11 @@ def is_runnable(stat: str) -> bool:
     return stat.rpartition(")")[2].split()[0] == "R"
 
 
+def is_stopped(stat: str) -> bool:
+    """Stopped by a signal or a debugger (states T and t): it does nothing until it is continued."""
+    return stat.rpartition(")")[2].split()[0] in ("T", "t")
+
+
 def is_provably_gone(process: Process, *, host: str, boot_id: str, running: int | None) -> bool:
     """`running`: start time of what has its pid on this host now, or None. Elsewhere: no proof."""
     if process.host != host:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from cluster.log import Log, pack
 from cluster.messages import Ack, Append, CoreMessage, Hello, Position, Slice
 
+COPIES = 3
+"""A shard has this many copies, or one on every node when there are fewer nodes."""
 BEAT_MS = 50
 IN_SYNC_TIMEOUT_MS = 300
 """A standby silent for this long is removed from in_sync."""

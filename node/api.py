@@ -41,6 +41,10 @@ class Unreachable(Exception):
     """No answer, or the node failed; whether it did what was asked is not known."""
 
 
+class NoAnswer(Unreachable):
+    """Nobody is there, or it took too long."""
+
+
 class Reader(Protocol):
     """What a node does for the API. Documents are JSON-able; `node.merge` names their fields."""
 
@@ -171,8 +175,10 @@ class ApiClient:
                 return await ask(address)
             except NotHere as refused:
                 last = refused
-            except Unreachable as silent:
-                last = last if isinstance(last, NotHere) else silent
+            except NoAnswer:
+                continue
+            except Unreachable as failed:
+                last = last if isinstance(last, NotHere) else failed
         raise last
 
     async def close(self) -> None:
@@ -193,5 +199,5 @@ async def asked(request: Awaitable[api_pb2.Document]) -> Any:
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         raise Refused(details)
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-        raise Unreachable("no node answers")
+        raise NoAnswer("no answer")
     raise Unreachable(f"the node failed: {details or code.name}")

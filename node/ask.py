@@ -34,8 +34,12 @@ class Cluster:
     async def nodes(self) -> list[dict[str, Any]]:
         """The known nodes: name and api at least. Raises NoCluster, Unreachable, Refused."""
         if self.connect:
-            answer = await self.client.read(self.connect, "status", timeout_ms=ANSWER_MS)
-            peers = {answer["node"]["name"]: self.connect} | answer.get("peers", {})
+            try:
+                answer = await self.client.read(self.connect, "status", timeout_ms=ANSWER_MS)
+            except Unreachable as error:
+                raise Unreachable(f"{self.connect}: {error}") from None
+            # Where it listens, as it knows it, may not be reached from here; this is.
+            peers = answer.get("peers", {}) | {answer["node"]["name"]: self.connect}
             return [{"name": name, "api": api} for name, api in sorted(peers.items())]
         assert self.directory
         known = self.directory.known_nodes()
@@ -97,11 +101,13 @@ class Cluster:
         """The rows as the database file has them, asking no node. Raises Unreachable."""
         if self.directory is None:
             raise Unreachable("no node answers")
+        if not self.directory.events.exists():
+            raise Unreachable("no node answers and there is no database of events")
         read = events_db.read_cdr if what == "cdr" else events_db.read_events
         try:
             return read(self.directory.events, call=call, limit=limit)
-        except sqlite3.Error:
-            raise Unreachable("no node answers and there is no database of events") from None
+        except sqlite3.Error as error:
+            raise Unreachable(f"no node answers and {self.directory.events}: {error}") from None
 
     async def trace(self, call: str) -> dict[str, Any]:
         """A call's life in order: its events, and the messages each node saw. Raises Refused."""
@@ -113,7 +119,10 @@ class Cluster:
         addresses = await self.addresses()
         if name not in addresses:
             raise Refused(f"no node {name!r}; known: {', '.join(addresses)}")
-        return await self.client.drain(addresses[name], timeout_ms=timeout_ms)
+        try:
+            return await self.client.drain(addresses[name], timeout_ms=timeout_ms)
+        except Unreachable as error:
+            raise Unreachable(f"node {name}: {error}") from None
 
     async def set_agent(self, agent: str, state: str, reason: str) -> Any:
         """Bring an agent into a state, wherever his shard is active. Raises Refused."""

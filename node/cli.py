@@ -98,7 +98,7 @@ def node(
     options = NodeOptions(
         name=name, data=data, centre=centre, peers=known, metrics_port=metrics_port, site=site
     )
-    from node.node import run_node
+    from node.run import run_node
 
     asyncio.run(run_node(options))
 
@@ -200,7 +200,9 @@ def drain(
     """Hand all shards of a node to others, with every call."""
     timeout_ms = checked_time(timeout)
     document = with_cluster(data, connect, lambda cluster: cluster.drain(name, timeout_ms))
-    put(document, as_json, lambda _: f"{name} is drained")
+    from node import show
+
+    put(document, as_json, show.drained)
 
 
 @app.command()

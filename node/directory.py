@@ -56,6 +56,18 @@ class Directory:
         except OSError as error:
             raise DirectoryError(f"{self.path}: cannot be written: {error.strerror}") from None
 
+    def check_store(self) -> None:
+        """Raises DirectoryError when the store was removed and what it belongs to was not.
+
+        Epochs begin at 1 in a new store: what the database knows of them already would count as
+        known, and the calls of now with it. Nodes that still run go on with the removed file.
+        """
+        if self.events.exists() and not self.store.exists():
+            raise DirectoryError(
+                f"{self.store}: is missing, but {self.events.name} is there; bring it back, "
+                "or start with an empty directory"
+            )
+
     def take(self) -> int:
         """The lock's file descriptor, to be inherited by every child. Raises DirectoryError."""
         try:
@@ -91,13 +103,20 @@ class Directory:
             nodes = json.loads(self.nodes.read_bytes())
         except (OSError, ValueError):
             return []
-        return nodes if isinstance(nodes, list) else []
+        if not isinstance(nodes, list) or not all(map(is_node, nodes)):
+            return []
+        return nodes
 
     def write_nodes(self, nodes: list[dict[str, Any]]) -> None:
         """Replace the list of nodes in one step."""
         fresh = self.nodes.with_suffix(".new")
         fresh.write_text(json.dumps(nodes, indent=1) + "\n")
         fresh.replace(self.nodes)
+
+
+def is_node(known: object) -> bool:
+    """Is this what `write_nodes` writes of a node?"""
+    return isinstance(known, dict) and {"name", "pid", "api"} <= known.keys()
 
 
 def holds(descriptors: Path, wanted: os.stat_result) -> bool:

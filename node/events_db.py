@@ -101,11 +101,11 @@ EXISTS (
     SELECT 1 FROM events AS a
     WHERE a.call = events.call AND a.call <> '' AND a.kind = 'answered'
 )
-FROM events WHERE kind = 'received' AND shard = ? AND call <> ''
+FROM events WHERE kind = 'received' AND shard = ? AND epoch < ? AND call <> ''
 AND NOT EXISTS (SELECT 1 FROM cdr WHERE cdr.call = events.call) ORDER BY n
 """
 
-SELECT_KINDS = "SELECT kind, count(*) FROM events WHERE shard = ? GROUP BY kind"
+SELECT_KINDS = "SELECT kind, count(*) FROM events WHERE shard = ? AND epoch < ? GROUP BY kind"
 
 Job = tuple[Sequence[Row], Done]
 
@@ -205,7 +205,7 @@ def connect(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'cdr'").fetchone():
+        if not has_schema(connection):
             connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
     except sqlite3.Error:
         connection.close()
@@ -261,6 +261,8 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 def read_cdr(path: Path, *, call: str = "", limit: int = 0) -> list[dict[str, Any]]:
     """The newest `limit` CDRs, oldest first; with `call`: only that call's, by id or Call-ID."""
+    if not is_there(path):
+        return []
     with reading(path) as connection:
         where, values = only(connection, call)
         rows = connection.execute(
@@ -271,6 +273,8 @@ def read_cdr(path: Path, *, call: str = "", limit: int = 0) -> list[dict[str, An
 
 def read_events(path: Path, *, call: str = "", limit: int = 0) -> list[dict[str, Any]]:
     """The newest `limit` events, oldest first; with `call`: only that call's, by id or Call-ID."""
+    if not is_there(path):
+        return []
     with reading(path) as connection:
         where, values = only(connection, call)
         rows = connection.execute(
@@ -280,19 +284,34 @@ def read_events(path: Path, *, call: str = "", limit: int = 0) -> list[dict[str,
     return [as_event(row) for row in rows]
 
 
-def read_lost(path: Path, shard: str) -> CloseLost:
-    """What is known of a shard whose every copy died: its open calls and its facts by kind."""
-    try:
-        with reading(path) as connection:
-            calls = [
-                LostCall(call, number or "", caller or "", wall_ms, bool(queued), bool(answered))
-                for call, number, caller, wall_ms, queued, answered in connection.execute(
-                    SELECT_OPEN, (shard,)
-                )
-            ]
-            return CloseLost(calls, dict(connection.execute(SELECT_KINDS, (shard,)).fetchall()))
-    except sqlite3.OperationalError:  # no database yet: no call ever was
+def read_lost(path: Path, shard: str, epoch: int) -> CloseLost:
+    """What is known of a shard whose every copy died: open calls and facts by kind before `epoch`.
+
+    Raises sqlite3.Error when the database cannot be read.
+    """
+    if not is_there(path):
         return CloseLost([], {})
+    with reading(path) as connection:
+        calls = [
+            LostCall(call, number or "", caller or "", wall_ms, bool(queued), bool(answered))
+            for call, number, caller, wall_ms, queued, answered in connection.execute(
+                SELECT_OPEN, (shard, epoch)
+            )
+        ]
+        return CloseLost(calls, dict(connection.execute(SELECT_KINDS, (shard, epoch)).fetchall()))
+
+
+def is_there(path: Path) -> bool:
+    """Has a first fact been written? Raises sqlite3.Error when that cannot be told."""
+    if not path.exists():
+        return False
+    with reading(path) as connection:
+        return has_schema(connection)
+
+
+def has_schema(connection: sqlite3.Connection) -> bool:
+    found = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'cdr'").fetchone()
+    return found is not None
 
 
 def find_call(path: Path, named: str) -> str:

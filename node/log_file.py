@@ -1,7 +1,7 @@
 """The log of a process: one JSON object a line, bounded, and never a reason to stop.
 
-When the file is full it becomes `NAME.1`, whatever was that before, and a new one begins. A line that
-cannot be written (disk full) is dropped and counted; the next that can be tells how many were.
+When the file is full it becomes `NAME.1`, in place of the one before it, and a new one begins. A
+line that cannot be written (disk full) is dropped; the next one that can be tells how many were.
 """
 
 import contextlib

@@ -8,11 +8,10 @@ interface of the command line: names stay, more may be added.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from cluster.replicas import COPIES
+from cluster.store import node_of
 from node.api import Refused
 from node.events_db import at
-
-COPIES = 3
-"""A shard has this many copies, or one on every node when there are fewer nodes."""
 
 Document = dict[str, Any]
 
@@ -78,8 +77,8 @@ def merged_shards(answers: Mapping[str, Document | None]) -> list[Document]:
         {
             "name": name,
             "epoch": shard["epoch"],
-            "active": node_name(shard.get("active") or ""),
-            "in_sync": [node_name(member) for member in shard.get("in_sync", ())],
+            "active": node_of(shard.get("active") or ""),
+            "in_sync": [node_of(member) for member in shard.get("in_sync", ())],
             "serving": bool(shard.get("serving")),
             "sip": shard.get("sip", ""),
             "calls": shard.get("calls", 0),
@@ -93,11 +92,6 @@ def merged_shards(answers: Mapping[str, Document | None]) -> list[Document]:
 
 def rank(shard: Document) -> tuple[int, bool]:
     return shard["epoch"], shard.get("role") == "active"
-
-
-def node_name(member: str) -> str:
-    """The node of a member `node:incarnation`."""
-    return member.partition(":")[0]
 
 
 def merged_media(answers: Mapping[str, Document | None]) -> list[Document]:

@@ -9,8 +9,10 @@ from typing import Any
 
 RING = 20_000
 """Messages kept."""
+KEPT_BYTES = 4_096
+"""So much of a message is kept: the ring must not hold RING datagrams of 64 kB."""
 SHOWN_BYTES = 2_000
-"""So much of a message is kept: the rest of a long body says little."""
+"""So much of it is shown: the rest of a long body says little."""
 
 
 class MessageRing:
@@ -21,6 +23,8 @@ class MessageRing:
 
     def saw(self, shard: str, way: str, datagram: bytes, peer: tuple[str, int]) -> None:
         """`way` is "in" or "out"."""
+        if len(datagram) > KEPT_BYTES:
+            datagram = datagram[:KEPT_BYTES]
         self._ring.append((time.time_ns() // 1_000_000, shard, way, peer, datagram))
 
     def of(self, call_ids: set[str], node: str) -> list[dict[str, Any]]:

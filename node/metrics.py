@@ -30,7 +30,7 @@ HELP = {
     "keepline_outbox_bytes": "Facts that the database does not have yet",
     "keepline_media_up": "1 while the media server answers",
     "keepline_loop_lag_seconds": "Worst lateness of the event loop in the last second",
-    "keepline_commit_seconds": "Worst time from a step to its commit in the last second",
+    "keepline_commit_seconds": "How long steps wait for their commit, averaged over a second",
     "keepline_alarms": "Alarms that stand",
 }
 

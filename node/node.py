@@ -5,12 +5,9 @@ by `node.shard`, and an address that must move is moved by `failover`.
 """
 
 import asyncio
-import gc
 import os
-import signal
-import sys
-from collections.abc import Sequence
-from pathlib import Path
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -23,15 +20,14 @@ from cluster.io.clock import wall_ms
 from cluster.io.host import Host, ShardSpec
 from cluster.io.process import this_process
 from cluster.io.sqlite import SqliteStore
-from cluster.store import Process, StoreAway
 from failover.io.bind import BindDriver
 from media_servers.io.client import Client
 from media_servers.verbs import Event
 from node import events_db
 from node.api import NotHere, Refused, serve_api
-from node.config import load_centre
 from node.directory import Directory
 from node.events_db import EventsDb
+from node.lost import left_behind
 from node.messages import MessageRing
 from node.metrics import Metrics, Sample
 from node.options import NodeOptions
@@ -41,7 +37,13 @@ from node.shard import CallShard
 
 LAG_LOOK_MS = 20
 """How often the event loop's lateness is looked at."""
+COMMIT_WAIT_MS = 300
+"""A status waits so long for the commit of what it shows, then it does without the figures."""
+SILENT_MS = 1_000
+"""A shard that has not committed for so long is an alarm."""
 MEDIA_NAME = "embedded"
+ORDINARY = ("elected", "serving", "deposed")
+"""What a shard notes without anybody having to look after it."""
 
 log = structlog.get_logger()
 
@@ -49,7 +51,10 @@ log = structlog.get_logger()
 class Node:
     """What `keepline node` runs."""
 
-    def __init__(self, options: NodeOptions, centre: Centre) -> None:
+    def __init__(
+        self, options: NodeOptions, centre: Centre, broken: Callable[[BaseException], None]
+    ) -> None:
+        """`broken`: a bug has left the node in a state that is not to be believed."""
         self.options = options
         self.centre = centre
         self.directory = Directory(options.data)
@@ -58,7 +63,6 @@ class Node:
         self.metrics = Metrics()
         self.metrics_port = 0
         self.draining = False
-        self.broken: asyncio.Future[BaseException] | None = None
         self._lag = Lag()
         self._commit_lags = {name: Lag() for name in centre.shards}
         self._lag_timer: asyncio.TimerHandle | None = None
@@ -91,9 +95,9 @@ class Node:
                 name: self._spec(name, preferred(centre, name, nodes)) for name in centre.shards
             },
             data_dir=self.directory.path,
-            note=lambda what, **fields: log.info(what, **fields),
-            broken=self._broke,
-            fence=self._fence,
+            note=note,
+            broken=broken,
+            fence=lambda process: self.mover.fence(process),
             services=lambda server: serve_api(server, self),
         )
         self.mover = BindDriver(
@@ -101,21 +105,17 @@ class Node:
             peers=self.host,
             bind=lambda name: self.shards[name].bind(),
             address=lambda name: centre.shards[name].sip,
-            note=lambda what, **fields: log.warning(what, **fields),
+            note=note,
         )
 
     def _spec(self, name: str, nodes: Sequence[str]) -> ShardSpec:
         shard = self.shards[name]
-
-        def serving(shard_name: str, lost: bool) -> None:
-            self._serving(shard_name, lost)
-
         return ShardSpec(
             machine=lambda: Calls(name, shard.sip, self.centre),
             perform=shard.perform,
             preferred=nodes,
             move_address=lambda which, old: self.mover.move(which, old),
-            on_serving=serving,
+            on_serving=self._serving,
             on_deposed=lambda which: shard.release(),
         )
 
@@ -123,17 +123,19 @@ class Node:
 
     async def start(self) -> None:
         """Raises OSError, StoreAway, sqlite3.Error: the node cannot run here."""
-        self.broken = asyncio.get_running_loop().create_future()
-        self.database.start()
+        # What may fail comes first: a node that has joined and ends at once costs a takeover.
         await self.store.open()
+        try:
+            self.metrics_port = self.metrics.serve("127.0.0.1", self.options.metrics_port)
+        except OSError as error:
+            address = f"127.0.0.1:{self.options.metrics_port}"
+            why = f"cannot serve /metrics on {address}: {error.strerror}"
+            raise OSError(error.errno, why) from None
+        self.database.start()
         await self.media.start()
         await self.host.start()
-        self.metrics_port = self.metrics.serve("127.0.0.1", self.options.metrics_port)
         self._sample()
         self._watch_lag(asyncio.get_running_loop().time())
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
 
     async def stop(self) -> None:
         """In order: hand over or leave a snapshot, then let go of everything."""
@@ -146,14 +148,6 @@ class Node:
         await self.media.close()
         self.store.close()
         self.database.close()
-
-    def _broke(self, error: BaseException) -> None:
-        log.error("node stops", error=repr(error))
-        if self.broken is not None and not self.broken.done():
-            self.broken.set_result(error)
-
-    async def _fence(self, process: Process) -> bool:
-        return await self.mover.fence(process)
 
     # Events.
 
@@ -176,10 +170,21 @@ class Node:
         say(f"shard {name} is served by {self.options.name}, epoch {state.epoch}")
         self._post(name, inputs.Configure(self.centre))
         if lost:
-            known = events_db.read_lost(self.directory.events, name)
-            log.error("cluster lost", shard=name, epoch=state.epoch, open_calls=len(known.calls))
-            say(f"shard {name}: every copy was lost, with {len(known.calls)} open calls")
-            self._post(name, known)
+            self.host.spawn(self._close_lost(name, state.epoch))
+
+    async def _close_lost(self, name: str, epoch: int) -> None:
+        """Every copy of the shard was lost: the calls that were open in it have failed."""
+
+        def is_ours() -> bool:
+            state = self.host.shard(name).state()
+            return state.serving and state.epoch == epoch
+
+        known = await left_behind(self.directory.events, name, epoch, is_ours=is_ours)
+        if known is None:
+            return
+        log.error("cluster lost", shard=name, epoch=epoch, open_calls=len(known.calls))
+        say(f"shard {name}: every copy was lost, with {len(known.calls)} open calls")
+        self._post(name, known)
 
     def refuse(self, shard: str) -> str:
         """Why this node takes no new call of the shard now; empty: it does."""
@@ -208,21 +213,17 @@ class Node:
                 return await self._status()
             case "calls" | "queues" | "agents":
                 return await self._rows(what)
-            case "cdr":
-                return await asyncio.to_thread(
-                    events_db.read_cdr, self.directory.events, call=call, limit=limit
-                )
-            case "events":
-                return await asyncio.to_thread(
-                    events_db.read_events, self.directory.events, call=call, limit=limit
-                )
-            case "trace":
-                return await asyncio.to_thread(self._trace, call)
+            case "cdr" | "events" | "trace":
+                try:
+                    return await asyncio.to_thread(self._history, what, call, limit)
+                except sqlite3.Error as error:
+                    raise Refused(f"the database of events cannot be read: {error}") from None
             case _:
                 raise Refused(f"no document {what!r}")
 
     async def _status(self) -> dict[str, Any]:
         shards = []
+        missing = {}
         for name, state in self.host.states().items():
             host, port = self.centre.shards[name].sip
             row = {
@@ -238,9 +239,12 @@ class Node:
                 "talking": 0,
                 "ledger": {},
             }
-            if state.serving and await self.host.committed(name):
+            if state.serving and await self._committed(name):
                 records = self.host.shard(name).records
-                row |= view.counts(records) | {"ledger": view.ledger(records)}
+                live = view.counts(records)
+                ledger = view.ledger(records, live)
+                row |= live | {"ledger": ledger}
+                missing[name] = ledger["unaccounted"]
             shards.append(row)
         return {
             "node": {
@@ -253,21 +257,41 @@ class Node:
             "peers": self.options.peers,
             "shards": shards,
             "media": [{"name": MEDIA_NAME, "up": self.media.is_up}],
-            "alarms": self._alarms(),
+            "alarms": self._alarms(missing),
         }
 
-    def _alarms(self) -> list[str]:
+    def _alarms(self, missing: Mapping[str, int]) -> list[str]:
+        """`missing`: the calls that are unaccounted for, of each shard that is served here."""
         found = [shard.outbox.alarm for shard in self.shards.values() if shard.outbox.alarm]
         if not self.media.is_up:
             found.append(f"media server {MEDIA_NAME} is not reached by {self.options.name}")
+        if not self.directory.store.exists():
+            found.append(
+                f"{self.directory.store} was removed: the nodes that run go on without it, "
+                "and none that stops can come back"
+            )
         for name, state in self.host.states().items():
             if state.serving and len(state.in_sync) == 1 and len(self.options.peers) > 1:
                 found.append(f"shard {name} has no standby in sync: one more failure loses calls")
-            if state.serving:
-                missing = view.ledger(self.host.shard(name).records)["unaccounted"]
-                if missing:
-                    found.append(f"shard {name}: {missing} calls are unaccounted for")
+            silent_ms = self.host.shard(name).commit_age_ms()
+            if state.serving and silent_ms > SILENT_MS:
+                found.append(
+                    f"shard {name} has committed nothing for {silent_ms // 1_000} s: "
+                    "a standby is gone and the store does not answer"
+                )
+            if state.serving and missing.get(name):
+                found.append(f"shard {name}: {missing[name]} calls are unaccounted for")
         return found
+
+    async def _committed(self, name: str) -> bool:
+        """Is everything that stands in the records now committed within COMMIT_WAIT_MS?"""
+        if self.host.shard(name).commit_age_ms() > COMMIT_WAIT_MS:
+            return False
+        try:
+            async with asyncio.timeout(COMMIT_WAIT_MS / 1_000):
+                return await self.host.committed(name)
+        except TimeoutError:
+            return False
 
     async def _rows(self, what: str) -> list[dict[str, Any]]:
         rows = []
@@ -286,6 +310,17 @@ class Node:
             rows += [row | {"shard": name, "epoch": state.epoch} for row in found]
         return rows
 
+    def _history(self, what: str, call: str, limit: int) -> Any:
+        """CDRs, events or a trace. Raises sqlite3.Error."""
+        path = self.directory.events
+        match what:
+            case "cdr":
+                return events_db.read_cdr(path, call=call, limit=limit)
+            case "events":
+                return events_db.read_events(path, call=call, limit=limit)
+            case _:
+                return self._trace(call)
+
     def _trace(self, call: str) -> dict[str, Any]:
         found = events_db.read_events(self.directory.events, call=call)
         call_ids = {event["call_id"] for event in found if event.get("call_id")} | {call}
@@ -297,11 +332,19 @@ class Node:
 
     async def drain(self, timeout_ms: int) -> Any:
         """Hand every shard that is active here to another node; then new calls go there."""
-        async with asyncio.timeout(timeout_ms / 1000):
-            moved = await self.host.drain()
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                moved = await self.host.drain()
+        except TimeoutError:
+            here = self.options.name
+            raise Refused(f"not within {timeout_ms / 1_000:g} s; see status for {here}") from None
         stayed = [name for name, node in moved.items() if not node]
         if stayed:
-            raise Refused(f"no other node could take {', '.join(stayed)}")
+            one = len(stayed) == 1
+            raise Refused(
+                f"no other node could take {', '.join(stayed)}; "
+                f"{'it stays' if one else 'they stay'} with {self.options.name}"
+            )
         return {"node": self.options.name, "moved": moved}
 
     async def set_agent(self, agent: str, state: str, reason: str) -> Any:
@@ -325,6 +368,7 @@ class Node:
         loop = asyncio.get_running_loop()
         self._sampler = loop.call_later(1.0, self._sample)
         samples = [Sample("keepline_media_up", float(self.media.is_up), {})]
+        missing = {}
         for name, state in self.host.states().items():
             label = {"shard": name}
             samples += [
@@ -336,18 +380,28 @@ class Node:
                 continue
             shard = self.shards[name]
             records = self.host.shard(name).records
-            for kind, value in view.counts(records).items():
+            live = view.counts(records)
+            for kind, value in live.items():
                 if kind != "calls":
                     samples.append(Sample("keepline_calls", value, label | {"state": kind}))
-            for kind, value in view.ledger(records).items():
+            ledger = view.ledger(records, live)
+            missing[name] = ledger["unaccounted"]
+            for kind, value in ledger.items():
                 samples.append(Sample("keepline_ledger", value, label | {"class": kind}))
             for kind, value in shard.counters.items():
                 samples.append(Sample("keepline_sip_messages_total", value, label | {"kind": kind}))
             samples.append(Sample("keepline_outbox_bytes", shard.outbox.bytes, label))
+        for name, lag in self._commit_lags.items():
+            samples.append(Sample("keepline_commit_seconds", lag.ms / 1_000, {"shard": name}))
         samples.append(Sample("keepline_loop_lag_seconds", self.host.loop_late_max_ms / 1000, {}))
         self.host.loop_late_max_ms = 0
-        samples.append(Sample("keepline_alarms", len(self._alarms()), {}))
+        samples.append(Sample("keepline_alarms", len(self._alarms(missing)), {}))
         self.metrics.samples = samples
+
+
+def note(what: str, **fields: object) -> None:
+    """What `cluster` and `failover` tell."""
+    (log.info if what in ORDINARY else log.warning)(what, **fields)
 
 
 def preferred(centre: Centre, shard: str, nodes: Sequence[str]) -> list[str]:
@@ -356,41 +410,3 @@ def preferred(centre: Centre, shard: str, nodes: Sequence[str]) -> list[str]:
     start = list(centre.shards).index(shard) % len(nodes)
     rest = [*nodes[start:], *nodes[:start]]
     return named + [node for node in rest if node not in named]
-
-
-def log_to(path: Path) -> None:
-    """structlog as one JSON object a line, appended to `path`."""
-    file = path.open("a", buffering=1)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(file),
-        cache_logger_on_first_use=True,
-    )
-
-
-async def run_node(options: NodeOptions) -> None:
-    """Run until SIGTERM or SIGINT; a node that no longer believes its own state exits with 70."""
-    directory = Directory(options.data)
-    directory.prepare()
-    log_to(directory.logs / f"{options.name}.log")
-    node = Node(options, load_centre(options.centre))
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        await node.start()
-    except (OSError, StoreAway) as error:
-        print(f"keepline node {options.name}: cannot start: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    log.info("node up", node=options.name, pid=os.getpid(), metrics=node.metrics_port)
-    assert node.broken is not None
-    node.broken.add_done_callback(lambda _: stop.set())
-    await stop.wait()
-    if node.broken.done():
-        os._exit(70)  # at once: what is in memory is not to be believed
-    await node.stop()

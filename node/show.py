@@ -208,6 +208,12 @@ def trace(document: Document) -> RenderableType:
     return Group(f"call {document['call']}", "", made)
 
 
+def drained(document: Document) -> RenderableType:
+    moved = [f"{shard} to {node}" for shard, node in document["moved"].items()]
+    name = document["node"]
+    return f"{name} is drained: {', '.join(moved)}" if moved else f"{name} led no shard"
+
+
 def listed(made: Table, rows: Sequence[Document], empty: str) -> RenderableType:
     return made if rows else Text(empty, "dim")
 

@@ -95,6 +95,7 @@ def plan(
     centre = load_centre(centre_file)
     directory = Directory(data)
     directory.prepare()
+    directory.check_store()
     return Plan(centre_file, centre, directory, nodes, media_ports, sounds, site)
 
 
@@ -204,17 +205,30 @@ class Supervisor:
 
     def start(self, child: Child) -> None:
         errors = self.plan.directory.logs / f"{child.name}.err"
-        with errors.open("ab") as stderr:
-            child.process = subprocess.Popen(
-                child.command,
-                stdin=subprocess.DEVNULL,
-                stderr=stderr,
-                pass_fds=(self.lock,),
-                start_new_session=True,
-            )
-        child.pidfd = os.pidfd_open(child.process.pid)
+        try:
+            with errors.open("ab") as stderr:
+                process = subprocess.Popen(
+                    child.command,
+                    stdin=subprocess.DEVNULL,
+                    stderr=stderr,
+                    pass_fds=(self.lock,),
+                    start_new_session=True,
+                )
+            child.pidfd = os.pidfd_open(process.pid)
+        except OSError as error:  # full or removed disk, no more processes: calls go on meanwhile
+            say(f"{child.title} cannot be started: {error.filename or errors}: {error.strerror}")
+            self.wait_before_start(child)
+            return
+        child.process = process
         child.started_ms = now_ms()
-        say(f"{child.title} started (pid {child.process.pid})")
+        say(f"{child.title} started (pid {process.pid})")
+
+    def wait_before_start(self, child: Child) -> int:
+        """Set when it is started again; in so many ms."""
+        wait_ms = child.backoff_ms
+        child.start_ms = now_ms() + wait_ms
+        child.backoff_ms = min(2 * wait_ms, BACKOFF_MOST_MS)
+        return wait_ms
 
     def restart_the_dead(self) -> None:
         is_changed = False
@@ -233,14 +247,12 @@ class Supervisor:
         lived_ms = now_ms() - child.started_ms
         if lived_ms >= STEADY_MS:
             child.backoff_ms = BACKOFF_LEAST_MS
-        child.start_ms = now_ms() + child.backoff_ms
         why = ended(child.process.returncode)
-        wait_s = child.backoff_ms / 1_000
+        wait_s = self.wait_before_start(child) / 1_000
         say(f"{child.title} (pid {child.process.pid}) {why}; starts again in {wait_s:g} s")
         if child.process.returncode > 0:
             errors = self.plan.directory.logs / f"{child.name}.err"
             say(f"  {last_line(errors) or 'it did not say why'}  (see {errors})")
-        child.backoff_ms = min(2 * child.backoff_ms, BACKOFF_MOST_MS)
         self.forget(child)
 
     def forget(self, child: Child) -> None:

@@ -5,7 +5,6 @@ starts and stops serving here.
 """
 
 import asyncio
-import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -25,6 +24,7 @@ from cluster.machine import Machine
 from cluster.messages import Message, Release, Released
 from cluster.outside import ShardState
 from cluster.process import PROCESS_KEYS, SHARD_KEYS, process_key, shard_key
+from cluster.replicas import COPIES
 from cluster.roles import Active, Follower
 from cluster.runtime import Shard
 from cluster.store import (
@@ -39,8 +39,6 @@ from cluster.store import (
 )
 
 TICK_MS = 10
-COPIES = 3
-"""A shard's copies: as many as there are nodes, at most this many."""
 LOCKED_MS = 200
 """A store kept locked for this long by a process that is silent: the process is ended."""
 FENCE_AGAIN_MS = 1_000
@@ -100,9 +98,8 @@ class Host:
         self.note = note
         self.broken = broken
         self.data_dir = data_dir
-        self.loop_late_ms = 0
-        """How late the loop was at the last look."""
         self.loop_late_max_ms = 0
+        """How late the loop was at most, since whoever shows it has set it to 0."""
         self._peers = dict(peers)
         self._specs = dict(shards)
         self._fence = fence
@@ -257,27 +254,10 @@ class Host:
         """All shards as this node sees them."""
         return {name: shard.state() for name, shard in self._shards.items()}
 
-    def status(self) -> dict[str, Any]:
-        """This node for status and figures."""
-        return {
-            "node": self.node,
-            "incarnation": self.incarnation,
-            "pid": os.getpid(),
-            "loop_late_ms": self.loop_late_ms,
-            "loop_late_max_ms": self.loop_late_max_ms,
-            "links": {name: self._links.is_up(name) for name in self._peers if name != self.node},
-            "counters": dict(self._links.counters),
-            "shards": self.states(),
-        }
-
-    async def processes(self) -> dict[str, Process]:
-        """The newest process of every node, out of the store; the last list if it is away."""
-        newest: dict[str, Process] = {}
-        for process in await self.all_processes():
-            known = newest.get(process.node)
-            if known is None or process.started_ms >= known.started_ms:
-                newest[process.node] = process
-        return newest
+    @property
+    def frames_sent(self) -> int:
+        """Frames to other nodes so far."""
+        return self._links.counters["frames_sent"]
 
     async def all_processes(self) -> list[Process]:
         """All that are written down, also such as are gone; the last list if the store is away."""
@@ -462,7 +442,6 @@ class Host:
     def _tick(self) -> None:
         began = self._loop.time()
         late_ms = int((began - self._tick_due) * 1000)
-        self.loop_late_ms = late_ms
         self.loop_late_max_ms = max(self.loop_late_max_ms, late_ms)
         now = now_ms()
         if late_ms > LATE_MS:

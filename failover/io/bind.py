@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, assert_never
 
-from cluster.process import is_runnable, start_time
+from cluster.process import is_runnable, is_stopped, start_time
 from cluster.store import Process
 from failover import plan
 
@@ -108,6 +108,8 @@ class BindDriver:
             return plan.Gone()
         if process.node == self._me.node:
             return plan.Silent()  # an earlier process of this very node: it has no link to ask by
+        if self._is_here(process) and _is_stopped(process.pid):
+            return plan.Silent()  # no need to wait for an answer
         if await self._peers.ask_release(process.node, shard, wait_ms):
             return plan.Released()
         if await self._peers.is_refused(process.node):
@@ -175,11 +177,21 @@ def _since(pid: int) -> int | None:
 
 def _is_running(pid: int) -> bool:
     """Does a thread of it run or wait for a processor? A stopped process has none that does."""
+    return any(is_runnable(stat) for stat in _threads(pid))
+
+
+def _is_stopped(pid: int) -> bool:
+    """Has every thread of it been stopped?"""
+    stats = _threads(pid)
+    return bool(stats) and all(is_stopped(stat) for stat in stats)
+
+
+def _threads(pid: int) -> list[str]:
+    """The stat of each thread; none if they cannot be looked at."""
     try:
-        threads = list(Path(f"/proc/{pid}/task").iterdir())
-        return any(is_runnable((thread / "stat").read_text()) for thread in threads)
+        return [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
     except OSError:
-        return False
+        return []
 
 
 def _inodes(address: Address) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ class Slow:
     def __init__(self) -> None:
         self.time_ms = 0
         self.reads: list[Callable[[Found | None], None]] = []
+        self.probes: list[Callable[[bool], None]] = []
+        self.timers: list[Callable[[], None]] = []
         self.asked: list[bytes] = []
 
     def now_ms(self) -> int:
@@ -27,7 +29,7 @@ class Slow:
         pass
 
     def later(self, delay_ms: int, call: Callable[[], None]) -> None:
-        pass
+        self.timers.append(call)
 
     def read(self, done: Callable[[Found | None], None]) -> None:
         self.reads.append(done)
@@ -36,7 +38,7 @@ class Slow:
         self.asked.append(value)
 
     def probe(self, node: str, done: Callable[[bool], None]) -> None:
-        pass
+        self.probes.append(done)
 
     def gone(self, members: tuple[str, ...], done: Callable[[bool], None]) -> None:
         pass
@@ -57,8 +59,8 @@ class Nobody:
     def hand_over_failed(self) -> None: ...
 
 
-def test_whom_a_new_active_greets_while_he_reads_the_key_does_not_depose_it() -> None:
-    outside = Slow()
+def follower(outside: Slow) -> Core:
+    """n1, which follows n2."""
     core = Core(
         shard="main",
         node="n1",
@@ -68,7 +70,14 @@ def test_whom_a_new_active_greets_while_he_reads_the_key_does_not_depose_it() ->
         outside=outside,
         owner=Nobody(),
     )
+    core.link_up("n2")
     core.on("n2", Hello(1, "n2:b"))
+    return core
+
+
+def test_whom_a_new_active_greets_while_he_reads_the_key_does_not_depose_it() -> None:
+    outside = Slow()
+    core = follower(outside)
     outside.time_ms = BEAT_TIMEOUT_MS
     core.tick()  # no beat of n2: it reads the key...
     core.on("n3", Hello(2, "n3:c"))  # ...and n3 was quicker
@@ -76,3 +85,26 @@ def test_whom_a_new_active_greets_while_he_reads_the_key_does_not_depose_it() ->
     answer((7, encode_key(ShardKey(2, "n3:c", ("n3:c", core.member)))))
 
     assert outside.asked == []
+
+
+def test_a_dying_active_whose_port_still_answers_is_asked_again_before_beats_decide() -> None:
+    outside = Slow()
+    core = follower(outside)
+    core.link_down("n2")
+    outside.probes.pop()(False)
+    outside.timers.pop()()
+    assert outside.reads == []
+    outside.probes.pop()(True)
+
+    assert len(outside.reads) == 1
+
+
+def test_an_active_whose_connection_stands_again_is_not_asked_again() -> None:
+    outside = Slow()
+    core = follower(outside)
+    core.link_down("n2")
+    outside.probes.pop()(False)
+    core.link_up("n2")
+    outside.timers.pop()()
+
+    assert (outside.probes, outside.reads) == ([], [])

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from media_servers.embedded.clock import ROUND_NS, SLOT_NS, SLOTS, Beats, Clock
+from media_servers.embedded.clock import ROUND_NS, SLOT_FILLED, SLOT_NS, SLOTS, Beats, Clock
 
 
 @dataclass
@@ -23,7 +23,7 @@ def clock(bugs: list[Beats] | None = None) -> Clock:
 
 
 def test_each_is_served_once_a_round_and_the_load_is_spread() -> None:
-    these, beats = clock(), [Beat() for _ in range(3 * SLOTS)]
+    these, beats = clock(), [Beat() for _ in range(3 * SLOT_FILLED * SLOTS)]
     for beat in beats:
         these.add(beat)
         these.add(beat)  # no matter how often
@@ -33,7 +33,17 @@ def test_each_is_served_once_a_round_and_the_load_is_spread() -> None:
     assert {len(beat.at) for beat in beats} == {5}
     assert {tick for beat in beats for tick, _ in beat.at} == {0, 1, 2, 3, 4}
     moments = [now_ms for beat in beats for _, now_ms in beat.at]
-    assert {moments.count(now_ms) for now_ms in set(moments)} == {3}
+    assert {moments.count(now_ms) for now_ms in set(moments)} == {3 * SLOT_FILLED}
+
+
+def test_few_are_served_together_and_the_process_sleeps_meanwhile() -> None:
+    these, beats = clock(), [Beat() for _ in range(SLOT_FILLED)]
+    for beat in beats:
+        these.add(beat)
+    these.run(SLOT_NS)
+
+    assert {len(beat.at) for beat in beats} == {1}
+    assert these.next_ns() == SLOT_NS + ROUND_NS
 
 
 def test_a_little_late_is_made_up_for_and_does_not_drift() -> None:

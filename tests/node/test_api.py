@@ -119,6 +119,37 @@ async def test_the_cluster_of_a_directory_is_asked_node_by_node(tmp_path: Path) 
                 await found.drain("n9", 3_000)
 
 
+async def test_what_has_no_answer_is_named(tmp_path: Path) -> None:
+    async with serving(Desk({})) as gone:
+        pass
+    write_nodes(tmp_path, n1=gone)
+    async with cluster(tmp_path, None) as found:
+        with pytest.raises(Unreachable, match=r"^node n1: no answer$"):
+            await found.drain("n1", 500)
+        with pytest.raises(Unreachable, match=r"^no node answers$"):
+            await found.set_agent("1001", "ready", "")
+    for address in (gone, "nowhere", "::", "127.0.0.1:http"):
+        async with cluster(None, address) as found:
+            with pytest.raises(Unreachable, match=f"^{address}: no answer$"):
+                await found.status()
+
+
+async def test_the_address_that_was_given_is_where_that_node_is(tmp_path: Path) -> None:
+    """As through a tunnel: where the node says it listens, it cannot be reached from here."""
+    async with serving(Desk({})) as gone:
+        told = answer("n1", shard("main", "active", 5, "n1")) | {"peers": {"n1": gone}}
+        async with serving(Desk({"status": told})) as one, cluster(None, one) as found:
+            (node,) = (await found.status())["nodes"]
+    assert node["alive"]
+
+
+async def test_a_list_of_nodes_that_is_damaged_is_no_list(tmp_path: Path) -> None:
+    for damage in ("{", '{"n1": 1}', '[1, {"name": "n1"}]', "[null]"):
+        Directory(tmp_path).nodes.write_text(damage)
+        assert Directory(tmp_path).known_nodes() == []
+        assert Directory(tmp_path).holders() == []
+
+
 async def test_one_address_leads_to_all_nodes(tmp_path: Path) -> None:
     second = Desk({"status": answer("n2", shard("main", "active", 5, "n2")), "calls": []})
     async with serving(second) as two:
@@ -153,6 +184,10 @@ async def test_history_is_read_from_the_database_when_no_node_answers(tmp_path: 
     async with cluster(tmp_path, None) as found:
         with pytest.raises(Unreachable, match="no node answers and there is no database"):
             await found.history("cdr")
+        (tmp_path / "events.db").write_bytes(b"not a database" * 100)
+        with pytest.raises(Unreachable, match=r"no node answers and .*: file is not a database"):
+            await found.history("cdr")
+        (tmp_path / "events.db").unlink()
     from node import events_db
 
     connection = events_db.connect(tmp_path / "events.db")

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from calls.inputs import CloseLost
 from node import events_db
 from node.events_db import EventsDb, Row
+from node.lost import left_behind
 
 CALL = "main/3/17"
 
@@ -130,10 +132,46 @@ async def test_calls_without_a_record_are_open(db: EventsDb) -> None:
         row(5, "received", call="d"),
     )
 
-    lost = events_db.read_lost(db.path, "main")
+    lost = events_db.read_lost(db.path, "main", 4)
     assert [one.call for one in lost.calls] == ["a", "d"]
     assert lost.ledger == {"received": 3, "ended": 1}
-    assert [one.call for one in events_db.read_lost(db.path, "south").calls] == ["c"]
+    assert [one.call for one in events_db.read_lost(db.path, "south", 4).calls] == ["c"]
+
+
+async def test_calls_of_the_new_epoch_are_not_among_the_lost(db: EventsDb) -> None:
+    await insert(db, row(1, "received", call="a"), row(2, "received", call="b"))
+
+    assert events_db.read_lost(db.path, "main", 3) == CloseLost([], {})
+    assert len(events_db.read_lost(db.path, "main", 4).calls) == 2
+
+
+async def test_a_locked_database_delays_the_closing_of_lost_calls_and_nothing_else(
+    db: EventsDb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_db, "BUSY_MS", 50)
+    await insert(db, row(1, "received", call="a"))
+    await asyncio.to_thread(db.close)
+    other = sqlite3.connect(db.path, isolation_level=None)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(sqlite3.OperationalError):  # not "no call ever was"
+        await asyncio.to_thread(events_db.read_lost, db.path, "main", 4)
+
+    asked = asyncio.create_task(left_behind(db.path, "main", 4, is_ours=lambda: True, again_ms=10))
+    for _ in range(10):
+        await asyncio.sleep(0.01)
+        assert not asked.done()
+    other.execute("COMMIT")
+    other.close()
+    known = await asked
+    assert known is not None
+    assert [call.call for call in known.calls] == ["a"]
+
+
+async def test_lost_calls_of_a_shard_that_has_moved_on_are_left_to_its_next_node(
+    db: EventsDb,
+) -> None:
+    assert await left_behind(db.path, "main", 4, is_ours=lambda: False) is None
 
 
 async def test_how_far_an_open_call_had_come_is_known(db: EventsDb) -> None:
@@ -145,14 +183,14 @@ async def test_how_far_an_open_call_had_come_is_known(db: EventsDb) -> None:
         row(4, "answered", call="b"),
     )
 
-    first, second = events_db.read_lost(db.path, "main").calls
+    first, second = events_db.read_lost(db.path, "main", 4).calls
     assert (first.number, first.caller) == ("4001", "x")
     assert (first.was_queued, first.was_answered) == (False, False)
     assert (second.was_queued, second.was_answered) == (True, True)
 
 
 def test_before_the_first_call_no_call_is_open(tmp_path: Path) -> None:
-    assert events_db.read_lost(tmp_path / "events.db", "main").calls == []
+    assert events_db.read_lost(tmp_path / "events.db", "main", 4).calls == []
 
 
 async def test_three_writers_start_at_once_and_lose_nothing(tmp_path: Path) -> None:

@@ -10,21 +10,21 @@ from node.log_file import LogFile
 
 def test_a_full_log_becomes_the_old_one_and_a_new_one_begins(tmp_path: Path) -> None:
     path = tmp_path / "n1.log"
-    log = LogFile(path, full_bytes=100)
+    file = LogFile(path, full_bytes=100)
     for n in range(30):
-        log.info(f"line {n:02}")
-    log.close()
+        file.msg(f"line {n:02}")
+    file.close()
 
     lines = Path(f"{path}.1").read_text().splitlines() + path.read_text().splitlines()
     assert lines == [f"line {n:02}" for n in range(30 - len(lines), 30)]
-    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 300
+    assert sum(each.stat().st_size for each in tmp_path.iterdir()) < 300
 
 
 def test_a_restarted_node_goes_on_in_its_log(tmp_path: Path) -> None:
     for line in ("one", "two"):
-        log = LogFile(tmp_path / "n1.log")
-        log.info(line)
-        log.close()
+        file = LogFile(tmp_path / "n1.log")
+        file.msg(line)
+        file.close()
     assert (tmp_path / "n1.log").read_text() == "one\ntwo\n"
 
 
@@ -32,13 +32,13 @@ def test_a_restarted_node_goes_on_in_its_log(tmp_path: Path) -> None:
 def test_a_full_disk_costs_lines_and_says_later_how_many(tmp_path: Path) -> None:
     path = tmp_path / "n1.log"
     path.symlink_to("/dev/full")
-    log = LogFile(path)
+    file = LogFile(path)
     for _ in range(3):
-        log.warning("lost")
+        file.msg("lost")
     path.unlink()
-    log._turn_over()
-    log.info("there is room again")
-    log.close()
+    file._turn_over()
+    file.msg("there is room again")
+    file.close()
 
     told, line = path.read_text().splitlines()
     assert json.loads(told) == {"event": "log lines dropped", "lines": 3}

@@ -134,6 +134,20 @@ def test_a_node_that_dies_is_started_again_and_up_says_who_serves_now(tmp_path: 
         assert f"shard main is served by n2, epoch {status['shards'][0]['epoch'] + 1}" in said
 
 
+def test_a_node_that_cannot_be_started_is_tried_again_and_up_goes_on(tmp_path: Path) -> None:
+    with up(tmp_path) as running:
+        running.status("--wait", "ready")
+        logs = running.data / "logs"
+        logs.rename(running.data / "elsewhere")
+        os.kill(running.nodes()["n2"], signal.SIGKILL)
+        told = f"node n2 cannot be started: {logs / 'n2.err'}: No such file or directory"
+        until(lambda: told in running.output.read_text())
+        (running.data / "elsewhere").rename(logs)
+
+        after = running.status("--wait", "ready")
+        assert all(node["alive"] for node in after["nodes"])
+
+
 def test_a_media_server_that_dies_is_started_again(tmp_path: Path) -> None:
     with up(tmp_path) as running:
         running.status("--wait", "ready")

@@ -1,0 +1,70 @@
+"""The process of one node: its log, its signals, and how it ends.
+
+Exit status: 0 told to stop, 1 it cannot run here, 70 it no longer believes its own state.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import sqlite3
+import sys
+
+import structlog
+
+from cluster.fault import kind, place
+from cluster.store import StoreAway
+from node.config import load_centre
+from node.directory import Directory
+from node.log_file import log_to
+from node.node import Node
+from node.options import NodeOptions
+
+BROKEN = 70
+
+log = structlog.get_logger()
+
+
+async def run_node(options: NodeOptions) -> None:
+    """Run until SIGTERM or SIGINT. Raises ConfigError, DirectoryError."""
+    directory = Directory(options.data)
+    directory.prepare()
+    directory.check_store()
+    log_to(directory.logs / f"{options.name}.log")
+
+    def broken(error: BaseException) -> None:
+        """At once, whatever is under way: what is in memory is not to be believed."""
+        log.error("node stops", node=options.name, error=kind(error), at=place(error))
+        complain(options, f"stopped by a bug: {kind(error)} at {place(error)}")
+        os._exit(BROKEN)
+
+    node = Node(options, load_centre(options.centre), broken)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await node.start()
+    except StoreAway:
+        cannot_start(options, f"{directory.store} does not answer: it is locked or cannot be read")
+    except sqlite3.Error as error:
+        cannot_start(options, f"{directory.store}: {error}")
+    except OSError as error:
+        cannot_start(options, error.strerror or str(error))
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    log.info("node up", node=options.name, pid=os.getpid(), metrics=node.metrics_port)
+    await stop.wait()
+    await node.stop()
+
+
+def cannot_start(options: NodeOptions, why: str) -> None:
+    log.error("node cannot start", node=options.name, error=why)
+    complain(options, f"cannot start: {why}")
+    raise SystemExit(1)
+
+
+def complain(options: NodeOptions, what: str) -> None:
+    """One line on stderr."""
+    print(f"keepline node {options.name}: {what}", file=sys.stderr, flush=True)
