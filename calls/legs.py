@@ -19,8 +19,8 @@ ACK_MS = 32_000
 """A 200 without its ACK for so long ends the dialog (RFC 3261 §13.3.1.4)."""
 CANCEL_MS = 32_000
 """An INVITE that was cancelled and had no final answer for so long is given up (§9.1)."""
-PROBE_MS = 25_000
-"""A peer is asked so often by OPTIONS; with Timer F he is missed after 25 + 32 s at the latest."""
+PROBE_MS = 50_000
+"""A peer is asked so often by OPTIONS; with Timer F he is missed after 50 + 32 s at the latest."""
 RETRY_MS = 500
 """A re-INVITE that may not be sent yet is looked at again so often."""
 ALLOW = ("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO")

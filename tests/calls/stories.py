@@ -10,8 +10,9 @@ from loadtest.agent import OfferPlan
 from loadtest.caller import CallerPlan
 from loadtest.facts import AnyFact
 from tests.calls.audit import audit_end
+from tests.calls.node import Watched
 from tests.calls.people import SHARD, Moment, Person, a_caller, an_agent
-from tests.calls.sweep import QUIET_MS, Plan, Sweep, Watched
+from tests.calls.sweep import QUIET_MS, Plan, Sweep
 
 
 def centre(

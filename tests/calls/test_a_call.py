@@ -3,7 +3,9 @@
 import pytest
 
 from calls import inputs
+from calls.legs import PROBE_MS
 from calls.view import ledger
+from sip.transaction import TIMER_F_MS
 from tests.calls.phones import Caller, Phone
 from tests.calls.world import HOLD, SDP, World, centre
 
@@ -285,11 +287,12 @@ def test_a_phone_that_vanished_is_found_within_90_seconds() -> None:
     world, (phone,) = start()
     talking(world, phone)
     phone.dead = True
-    world.run(25_000)
+    assert PROBE_MS + TIMER_F_MS < 90_000
+    world.run(PROBE_MS)
     probe = next(
         msg for msg in world.requests("OPTIONS") if msg.call_id == phone.invites[0].call_id
     )
-    world.post(inputs.TimedOut(probe.branch, "OPTIONS"))  # timer F, 32 s later
+    world.post(inputs.TimedOut(probe.branch, "OPTIONS"))
     assert world.facts("ended")[0]["cause"] == "gone"
     assert any(address == ("127.0.0.9", 5070) for msg, address in world.sent if msg.method == "BYE")
 
@@ -362,3 +365,52 @@ def test_a_lost_cluster_goes_on_with_the_ledger_and_closes_what_was_open() -> No
     assert [cdr["cause"] for cdr in world.facts("ended")] == ["cluster_lost"] * 3
     assert ledger(world.records)["failed"] == 1
     accounted(world)
+
+
+def test_an_agent_who_did_not_take_a_call_is_the_last_to_be_offered_the_next() -> None:
+    world, (first, second) = start(agents=2, pause_ms=1_000)
+    first.status, second.status = 486, 180
+    caller = Caller(world)
+    caller.call()
+    world.run(2_000)
+    assert (len(first.invites), len(second.invites)) == (1, 1)
+    caller.bye()
+    world.run(1_500)
+    first.status = second.status = 200
+    Caller(world, "c2").call()
+    world.run(2_000)
+    assert [fact["agent"] for fact in world.facts("answered")] == ["1002"]
+
+
+def test_a_request_that_is_older_than_the_last_is_out_of_order() -> None:
+    world, (phone,) = start()
+    caller = talking(world, phone)
+    caller.cseq = 10
+    caller.request("OPTIONS")
+    caller.cseq = 4
+    caller.bye()
+    assert world.answers(500, "BYE")
+    assert not world.facts("ended")
+
+
+def test_a_cancel_of_another_branch_cancels_nothing() -> None:
+    world, _ = start(ring_ms=3_000)
+    caller = Caller(world)
+    caller.invite()
+    world.run(100)
+    caller._send("CANCEL", cseq=1, branch="z9hG4bKother")
+    assert world.answers(481, "CANCEL")
+    assert not world.answers(487)
+
+
+def test_who_takes_over_asks_and_answers_no_more_than_is_open() -> None:
+    world, (phone,) = start()
+    talking(world, phone)
+    Caller(world, "c9", number="9999").invite()
+    world.run(1_000)
+    sent = len(world.sent)
+    asked: list[object] = []
+    world._apply = asked.append  # type: ignore[method-assign, assignment]
+    world.takeover()
+    assert len(world.sent) == sent
+    assert asked == []

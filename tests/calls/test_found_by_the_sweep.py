@@ -10,10 +10,11 @@ from calls.records import Leg
 from cluster.machine import Step
 from loadtest import facts
 from sip.message import Message, parse
+from tests.calls.node import Watched
 from tests.calls.people import SHARD
 from tests.calls.phones import Caller, Phone
 from tests.calls.stories import CROSSINGS, STORIES, recorded
-from tests.calls.sweep import Plan, Sweep, Watched
+from tests.calls.sweep import Plan, Sweep
 from tests.calls.world import HOLD, SDP, World, centre
 
 
@@ -229,6 +230,8 @@ def test_a_re_invite_that_is_refused_for_now_goes_again() -> None:
     world.run(15_000)
     again = [msg for msg in phone.invites if msg.to_tag]
     assert len({msg.cseq for msg in again}) == 3
+    (session,) = world.media.values()
+    assert all(leg.offers for leg in session.legs)  # what we say does not hang on what he says
     assert not phone.byes
 
 

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from cluster.machine import Step
+from tests.calls.node import Watched
 from tests.calls.people import SHARD
 from tests.calls.stories import STORIES, Story, recorded
-from tests.calls.sweep import Plan, Sweep, Watched
+from tests.calls.sweep import Plan, Sweep
 
 TWO_CALLS = "two calls at once"
 by_story = pytest.mark.parametrize("name", STORIES)
