@@ -15,8 +15,10 @@ Time and broken connections only decide when somebody tries.
 from collections.abc import Sequence
 from typing import assert_never
 
+from cluster import membership
 from cluster.clock import ShardClock
 from cluster.copy import Copy
+from cluster.key_change import RETRY_MS, change_key
 from cluster.log import Changes, Log, pack
 from cluster.messages import (
     Ack,
@@ -45,16 +47,7 @@ from cluster.roles import (
     Stopped,
 )
 from cluster.snapshot import Snapshot
-from cluster.store import (
-    Lost,
-    ShardKey,
-    Unknown,
-    Won,
-    decode_key,
-    encode_key,
-    member_id,
-    node_of,
-)
+from cluster.store import ShardKey, decode_key, member_id, node_of
 
 BEAT_TIMEOUT_MS = 250
 """No beat for this long: suspect the active (beats every 50 ms)."""
@@ -66,14 +59,10 @@ ORPHAN_MS = 500
 """A shard without an active for this long may be lost: ask whether its processes are gone."""
 SNAPSHOT_MS = 3_000
 """A stopped shard whose snapshot no node could read for this long starts empty."""
-RETRY_MS = 50
-"""Between two reads of a store that does not answer."""
 BEHIND_MS = 1_000
 """Between two tries of an active to change a key that is of an older epoch than its own."""
 LEAVING_MS = 1_000
 """A member that was told to stop tries so long after all others: it would lead but a moment."""
-NEAR_BATCHES = 1_000
-"""A standby this close behind is waited for, so that it can join in_sync."""
 LATE_MS = 100
 """A node whose own loop was this late drains its links before it suspects anyone."""
 PROBE_AGAIN_MS = 20
@@ -260,44 +249,7 @@ class Core:
             now_ms = self._outside.now_ms()
             self.role = Follower(now_ms, now_ms, node_of(key.active) if key is not None else "")
 
-        self._change(rev, wanted, decided)
-
-    def _change(self, rev: int, wanted: ShardKey, decided: Decided) -> None:
-        """Compare-and-set, until it is certain whether `wanted` stands.
-
-        Nobody else asks for this value, and it differs from what stood at `rev`, so reading it back
-        tells. If an unknown change is not there yet it may still arrive: it is tried again at the
-        same revision, where at most one of the two can succeed.
-        """
-
-        def answered(answer: Won | Lost | Unknown) -> None:
-            match answer:
-                case Won(won_rev):
-                    decided(True, won_rev, wanted)
-                case Lost(lost_rev, value):
-                    key = decode_key(value)
-                    decided(key == wanted, lost_rev, key)
-                case Unknown():
-                    read_back()
-                case _:
-                    assert_never(answer)
-
-        def read_back() -> None:
-            self._outside.read(got)
-
-        def got(found: Found | None) -> None:
-            if found is None:
-                self._outside.later(RETRY_MS, read_back)
-                return
-            stands = decode_key(found[1])
-            if stands == wanted:
-                decided(True, found[0], wanted)
-            elif found[0] != rev:
-                decided(False, found[0], stands)
-            else:
-                self._outside.cas(rev, encode_key(wanted), answered)
-
-        self._outside.cas(rev, encode_key(wanted), answered)
+        change_key(self._outside, rev, wanted, decided)
 
     def _lead(self, rev: int, key: ShardKey, start: Start) -> None:
         now_ms = self._outside.now_ms()
@@ -339,29 +291,18 @@ class Core:
             self._advance(self.role)
 
     def _advance(self, role: Active) -> None:
-        acknowledged = self._acknowledged(role)
-        if acknowledged > self.log.commit:
-            self.log.commit_to(acknowledged)
+        held = membership.acknowledged(role, self.log)
+        if held > self.log.commit:
+            self.log.commit_to(held)
             self._owner.committed()
         self._press_hand_over(role)
-
-    def _acknowledged(self, role: Active) -> int:
-        """The last batch that every member that counts holds."""
-        lowest = self.log.end
-        peers = role.replicas.peers
-        for member in (*role.key.in_sync, *role.pending):
-            if member != self.member:
-                peer = peers.get(node_of(member))
-                match = peer.match if peer is not None and peer.member == member else 0
-                lowest = min(lowest, match)
-        return lowest
 
     def _check_members(self, role: Active, now_ms: int) -> None:
         """Remove who is silent or gone; take in who has caught up, in two steps."""
         if role.changing:
             return
         in_sync = role.key.in_sync
-        stay = tuple(m for m in in_sync if m == self.member or self._counts(role, m, now_ms))
+        stay = membership.staying(role, now_ms)
         if stay != in_sync:
             self._change_members(role, stay, ())
             if role.handing is not None and role.handing.member not in stay:
@@ -369,33 +310,13 @@ class Core:
             return
         if role.handing is not None:
             return
-        log = self.log
-        room = self.copies - len(in_sync)
-        near = [
-            peer
-            for peer in role.replicas.peers.values()
-            if peer.answered
-            and peer.sending is None
-            and not peer.dead
-            and peer.member not in in_sync
-            and peer.leaving != peer.member
-            and now_ms - peer.seen_ms < IN_SYNC_TIMEOUT_MS
-            and peer.match > 0
-            and log.end - peer.match <= NEAR_BATCHES
-        ][: max(0, room)]
         # Under steady load a standby one round trip behind never holds all that is acknowledged:
         # first acknowledgements wait for it, then it is taken in.
-        role.pending = tuple(peer.member for peer in near)
-        ready = tuple(peer.member for peer in near if peer.match >= log.commit)
+        near = membership.joining(role, self.log, self.copies, now_ms)
+        role.pending = tuple(near)
+        ready = tuple(member for member, match in near.items() if match >= self.log.commit)
         if ready:
             self._change_members(role, in_sync + ready, ready)
-
-    def _counts(self, role: Active, member: str, now_ms: int) -> bool:
-        """Is this in-sync member still with us?"""
-        peer = role.replicas.peers.get(node_of(member))
-        if peer is None or peer.dead or peer.leaving == member:
-            return False
-        return peer.member in ("", member) and now_ms - peer.seen_ms <= IN_SYNC_TIMEOUT_MS
 
     def _change_members(
         self, role: Active, in_sync: tuple[str, ...], pending: tuple[str, ...]
@@ -422,7 +343,7 @@ class Core:
             role.rev, role.key, role.pending = rev, key, ()
             self._advance(role)
 
-        self._change(role.rev, ShardKey(self.epoch, self.member, in_sync), decided)
+        change_key(self._outside, role.rev, ShardKey(self.epoch, self.member, in_sync), decided)
 
     def _depose(self, epoch: int, leader: str) -> None:
         """Another one leads: drop everything, come back as a new member."""
@@ -488,17 +409,7 @@ class Core:
         role = self.role
         if not isinstance(role, Active):
             return []
-        peers = role.replicas.peers
-        able = [
-            node_of(member)
-            for member in role.key.in_sync
-            if member != self.member
-            and (peer := peers.get(node_of(member))) is not None
-            and peer.member == member
-            and peer.leaving != member
-            and not peer.dead
-        ]
-        return sorted(able, key=self._rank)
+        return sorted(membership.succeeding(role), key=self._rank)
 
     def hand_over(self, node: str) -> bool:
         """Name the successor; the owner has stopped stepping. False: it cannot be that node."""
@@ -536,7 +447,7 @@ class Core:
 
         role.changing = True
         role.handing = None
-        self._change(role.rev, ShardKey(self.epoch, "", (), snapshot), decided)
+        change_key(self._outside, role.rev, ShardKey(self.epoch, "", (), snapshot), decided)
 
     def leave(self) -> None:
         """This node stops: no longer try to lead, and ask to be out of in_sync."""
@@ -576,15 +487,7 @@ class Core:
 
     def _targets(self, role: Active) -> Sequence[str]:
         """The nodes that hold copies, or shall."""
-        if self.copies > len(self.peers):
-            return self.peers
-        chosen = [node for node in map(node_of, role.key.in_sync) if node in self.peers]
-        for node in self.peers:
-            if len(chosen) >= self.copies - 1:
-                break
-            if node not in chosen and node in self.up:
-                chosen.append(node)
-        return chosen
+        return membership.holding(role, self.peers, self.copies, self.up)
 
     def woke_late(self, late_ms: int) -> None:
         """Our own loop was late: what others sent meanwhile has not been read yet."""

@@ -21,9 +21,8 @@ from cluster.store import ShardKey
 from cluster.timers import Timers
 
 GATHER_LOAD_MS = 10
-"""Batches are so far apart when a step comes in each ms, and in proportion when there are fewer or
-more: a message to another node costs as much as ten steps. With few steps, what one turn of the
-loop brought goes at once."""
+"""Batches are so far apart when a step comes in each ms: a message to another node costs as much as
+ten steps. With half as many steps a quarter of it: what few want is answered at once."""
 GATHER_MOST_MS = 20
 """But never further than this: so much later, at most, a busy shard answers."""
 LOAD_MS = 50
@@ -314,7 +313,7 @@ class Shard:
         elif not self._gathering:
             self._gathering = True
             since_ms = self._outside.now_ms() - self._flushed_ms
-            apart_ms = min(GATHER_MOST_MS, int(GATHER_LOAD_MS * self._load))
+            apart_ms = min(GATHER_MOST_MS, int(GATHER_LOAD_MS * self._load**2))
             self._outside.gather(max(0, apart_ms - since_ms))
 
     def _undo(self, tx: Step) -> None:

@@ -1,9 +1,9 @@
 """In which order a shard's address moves to its new active on one host (the `bind` driver).
 
 The compare-and-set is won before any of this begins: nobody else may lead the shard's epoch. The
-old active is asked to let go; if it does not answer, its process is ended; then the address is
-bound. An address that is still in use is searched for: an older active may have been left behind by
-a takeover that was itself cut short.
+old active is asked to let go; if it does not answer and the store still names us, its process is
+ended; then the address is bound. An address that is still in use is searched for: an older active
+may have been left behind by a takeover that was itself cut short.
 """
 
 from dataclasses import dataclass
@@ -91,7 +91,7 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class NotEnded:
-    """It runs elsewhere, or the operating system does not let us end it."""
+    """It runs elsewhere, we may not end it, or the store does not say that we still lead."""
 
 
 @dataclass(frozen=True, slots=True)

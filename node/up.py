@@ -15,12 +15,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from calls.centre import Address, Centre
+from cluster.io.clock import now_ms
 from media_servers.io import launch
 from node.config import load_centre
 from node.directory import Directory, DirectoryError
@@ -76,10 +76,6 @@ class Plan:
     links: dict[str, str] = field(default_factory=dict)
     """Node name to the address of its link and API."""
     metrics: dict[str, int] = field(default_factory=dict)
-
-
-def now_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
 
 
 def plan(

@@ -289,6 +289,16 @@ class Host:
         finally:
             del self._waiting[request]
 
+    async def leads(self, shard: str) -> bool:
+        """Does the store say now that this node leads? False if it says nothing, too."""
+        core = self._shards[shard].core
+        try:
+            _, value = await self.store.read(shard_key(shard))
+            key = decode_key(value)
+        except (StoreAway, msgspec.DecodeError):
+            return False
+        return key is not None and (key.epoch, key.active) == (core.epoch, core.member)
+
     async def is_refused(self, node: str) -> bool:
         """Does the kernel say that the node's process listens no more? It holds no address then."""
         return await self._links.probe(node)

@@ -158,14 +158,18 @@ class ShardIo:
     def move_address(self, old_active: str, moved: Callable[[], None]) -> None:
         self._stop_moving()
         role = self.shard.core.role
+        told = ""
 
         async def move() -> None:
+            nonlocal told
             while self.shard.core.role is role:
                 try:
                     await self._spec.move_address(self._name, old_active)
                     break
                 except OSError as error:
-                    self.note("address not moved", shard=self._name, error=str(error))
+                    if str(error) != told:
+                        told = str(error)
+                        self.note("address not moved", shard=self._name, error=told)
                     await asyncio.sleep(MOVE_AGAIN_MS / 1000)
             if self.shard.core.role is role:
                 self._moving = None

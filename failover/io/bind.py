@@ -29,6 +29,8 @@ class Peers(Protocol):
 
     async def is_refused(self, node: str) -> bool: ...
 
+    async def leads(self, shard: str) -> bool: ...
+
     async def process_of(self, member: str) -> Process | None: ...
 
     async def all_processes(self) -> list[Process]: ...
@@ -81,6 +83,9 @@ class BindDriver:
             case plan.Asking(process, _, wait_ms):
                 return await self._ask(shard, process, wait_ms)
             case plan.Ending(process):
+                # We may have slept since we asked, and it may lead a later epoch by now.
+                if not await self._peers.leads(shard):
+                    return plan.NotEnded()
                 self._note(
                     "ending a silent process", shard=shard, node=process.node, pid=process.pid
                 )

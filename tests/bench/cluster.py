@@ -13,6 +13,8 @@ from tests.e2e.cluster import Cluster, own_address, running
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PORT_OF_AGENTS = 7001
+MEDIA_PORTS = ("--media-ports", "10000-29999")
+"""The default has room for 5,000 legs, and as many callers shall wait."""
 
 
 def say(text: str) -> None:
@@ -40,7 +42,7 @@ def measured(
         lines[-1] = "agents: {}"
     with (
         tempfile.TemporaryDirectory(prefix="keepline-bench-") as folder,
-        running(Path(folder), "\n".join(lines) + "\n", nodes=nodes) as cluster,
+        running(Path(folder), "\n".join(lines) + "\n", nodes=nodes, options=MEDIA_PORTS) as cluster,
     ):
         yield cluster, host
 

@@ -20,6 +20,7 @@ from tests.bench.wire import Received, Request, respond
 Address = tuple[str, int]
 
 REPEAT_S = 1.0
+REDIAL_S = 2.0
 TRIES = 8
 """An INVITE or BYE without a final answer is sent so often."""
 RCVBUF = 8 << 20
@@ -79,7 +80,10 @@ class Phones:
         self.up = 0
         """Callers who were answered and have not hung up."""
         self.talking = 0
+        self.refused = 0
+        """Calls that had to be tried again."""
         self.lost: list[bytes] = []
+        """Dialogs in which a request of ours had no answer at all."""
         self.on_desk: Callable[[Desk, float], None] = lambda desk, now: self.answer(desk)
         """An INVITE came to an agent's phone."""
         self.on_probe: Callable[[bytes, int, float], None] = lambda id, status, now: None
@@ -247,12 +251,19 @@ class Phones:
         if received.method != b"INVITE" or call is None:
             return
         if received.status != 200:
-            self.lost.append(received.id)
+            self._refused(call, received)
             return
         if call.answer is None:
             call.answer = received
             self.up += 1
         self._sockets[0].sendto(call.request.ack(received), self.shard)
+
+    def _refused(self, call: Call, answer: Received) -> None:
+        """A busy machine: the caller tries again, as the answer asks him to."""
+        self._sockets[0].sendto(call.request.ack_failure(answer), self.shard)
+        if self.calls.pop(call.id, None) is not None:
+            self.refused += 1
+            self.later(REDIAL_S, self._invite)
 
     def _asked_caller(self, received: Received) -> None:
         call = self.calls.get(received.id)

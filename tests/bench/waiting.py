@@ -12,7 +12,7 @@ from tests.e2e.cluster import until
 
 WAITING = 5_000
 LISTENERS = 200
-FILL_RATE = 120
+FILL_RATE = 100
 """Callers a second while the queue fills: well below what the cluster carries."""
 PAUSE_S = 0.05
 """An agent talks so long before he hangs up."""
@@ -67,10 +67,12 @@ def fill(phones: Phones, count: int, *, rate: float = FILL_RATE) -> None:
 
     def there() -> bool:
         phones.check()
-        assert not phones.lost, f"{len(phones.lost)} callers were not answered"
+        assert not phones.lost, f"{len(phones.lost)} callers had no answer"
         return phones.up >= wanted
 
     until(f"{wanted} callers are answered", there, 60 + 3 * count / rate)
+    if phones.refused:
+        say(f"{phones.refused} had to call again: the machine is busy with something else")
 
 
 def hang_ups(phones: Phones, samples: int) -> list[float]:

@@ -76,6 +76,21 @@ class Request:
         """The ACK to a 200."""
         return self.follow("ACK", int(self._sent.cseq.split()[0]), answer)
 
+    def ack_failure(self, answer: Received) -> bytes:
+        """The ACK to a refusal: of the INVITE's own transaction (RFC 3261 §17.1.1.3)."""
+        return _finish(
+            [
+                b"ACK " + self._uri + b" SIP/2.0",
+                b"Via: " + self._sent.vias[0],
+                b"Max-Forwards: 70",
+                b"From: " + self._sent.from_,
+                b"To: " + answer.to,
+                b"Call-ID: " + self._sent.id,
+                b"CSeq: %s ACK" % self._sent.cseq.split()[0],
+            ],
+            "",
+        )
+
     def follow(self, method: str, cseq: int, answer: Received) -> bytes:
         """A request in the dialog that `answer` made."""
         self._n += 1

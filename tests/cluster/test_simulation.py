@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 
+from cluster import core, membership
 from cluster.clock import ShardClock
 from cluster.copy import Copy
 from cluster.core import Core
@@ -84,28 +86,28 @@ def _shrink_without_asking(core: Any, role: Any, in_sync: Any, pending: Any) -> 
 _honest_change = Core._change_members
 
 
-def _guess(core: Any, rev: int, wanted: Any, decided: Any) -> None:
+def _guess(outside: Any, rev: int, wanted: Any, decided: Any) -> None:
     """An unknown outcome is taken for a failure."""
 
     def answered(answer: Any) -> None:
         if isinstance(answer, Unknown):
-            decided(False, rev, core.key)
+            decided(False, rev, wanted)
         else:
             decided(hasattr(answer, "rev") and not hasattr(answer, "value"), answer.rev, wanted)
 
-    core._outside.cas(rev, encode_key(wanted), answered)
+    outside.cas(rev, encode_key(wanted), answered)
 
 
-def _grow_in_one_step(core: Any, role: Any) -> int:
+def _grow_in_one_step(role: Any, log: Any) -> int:
     """Acknowledgements do not wait for a joiner before it is in in_sync."""
     pending, role.pending = role.pending, ()
     try:
-        return int(_honest_acknowledged(core, role))
+        return _honest_acknowledged(role, log)
     finally:
         role.pending = pending
 
 
-_honest_acknowledged = Core._acknowledged
+_honest_acknowledged = membership.acknowledged
 
 
 def _cut_at_once(copy: Any, epoch: int) -> Any:
@@ -161,13 +163,13 @@ def _acknowledge_a_gap(copy: Any, message: Append) -> Any:
     return Ack(message.epoch, copy.member, message.previous + len(message.batches))
 
 
-PLANTED: dict[str, tuple[type, str, Callable[..., Any]]] = {
+PLANTED: dict[str, tuple[type | ModuleType, str, Callable[..., Any]]] = {
     "anyone takes over": (Core, "_may_take", lambda core, key: True),
-    "acknowledge early": (Core, "_acknowledged", lambda core, role: core.log.end),
+    "acknowledge early": (membership, "acknowledged", lambda role, log: log.end),
     "shrink without asking": (Core, "_change_members", _shrink_without_asking),
     "accept an old epoch": (Core, "_is_stale", lambda core, epoch: False),
-    "guess an unknown outcome": (Core, "_change", _guess),
-    "grow in one step": (Core, "_acknowledged", _grow_in_one_step),
+    "guess an unknown outcome": (core, "change_key", _guess),
+    "grow in one step": (membership, "acknowledged", _grow_in_one_step),
     "cut the tail at once": (Copy, "position", _cut_at_once),
     "keep a tail that the active lacks": (Copy, "on_append", _keep_the_tail),
     "effects before commit": (Shard, "_holder", _hold_nothing),

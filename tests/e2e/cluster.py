@@ -37,9 +37,17 @@ class Cluster:
     """`keepline up` in a directory of its own."""
 
     def __init__(
-        self, folder: Path, centre: str, *, nodes: int = 3, command: Sequence[str] = KEEPLINE
+        self,
+        folder: Path,
+        centre: str,
+        *,
+        nodes: int = 3,
+        command: Sequence[str] = KEEPLINE,
+        options: Sequence[str] = (),
     ) -> None:
+        """`options`: more of them for `up`."""
         self.command = command
+        self.options = options
         self.data = folder / "data"
         self.centre = folder / "centre.yaml"
         self.centre.write_text(centre)
@@ -51,7 +59,7 @@ class Cluster:
         with self.log.open("ab") as log:
             self._up = subprocess.Popen(
                 [*self.command, "up", "-c", str(self.centre), "--nodes", str(self.nodes),
-                 "--data", str(self.data)],
+                 "--data", str(self.data), *self.options],
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )  # fmt: skip
@@ -128,9 +136,14 @@ class Cluster:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, centre: str, *, nodes: int = 3, command: Sequence[str] = KEEPLINE
+    folder: Path,
+    centre: str,
+    *,
+    nodes: int = 3,
+    command: Sequence[str] = KEEPLINE,
+    options: Sequence[str] = (),
 ) -> Iterator[Cluster]:
-    cluster = Cluster(folder, centre, nodes=nodes, command=command)
+    cluster = Cluster(folder, centre, nodes=nodes, command=command, options=options)
     try:
         cluster.start()
         yield cluster

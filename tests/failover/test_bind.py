@@ -1,6 +1,7 @@
 """What the `bind` driver compares before it ends a process; how it finds who holds an address."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,10 +20,17 @@ ME = this_process("me", "mine", "", 0)
 class Peers:
     """Knows the given processes; answers what it is told to."""
 
-    def __init__(self, *known: Process, releases: bool = False, refused: bool = False) -> None:
+    def __init__(
+        self,
+        *known: Process,
+        releases: bool = False,
+        refused: bool = False,
+        leads: bool = True,
+    ) -> None:
         self.known = list(known)
         self.releases = releases
         self.refused = refused
+        self.is_leader = leads
         self.asked: list[str] = []
 
     async def ask_release(self, node: str, shard: str, timeout_ms: int) -> bool:
@@ -31,6 +39,9 @@ class Peers:
 
     async def is_refused(self, node: str) -> bool:
         return self.refused
+
+    async def leads(self, shard: str) -> bool:
+        return self.is_leader
 
     async def process_of(self, member: str) -> Process | None:
         own = (node_of(member), process_of(member))
@@ -63,6 +74,14 @@ def holder() -> Iterator[tuple[Process, int]]:
     running.stdout.close()
     running.kill()
     running.wait(5)
+
+
+@pytest.fixture
+def stopped(holder: tuple[Process, int]) -> tuple[Process, int]:
+    """The same one, once it has been stopped."""
+    os.kill(holder[0].pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, holder[0].pid, os.WSTOPPED | os.WNOWAIT)
+    return holder
 
 
 class Driven(BindDriver):
@@ -102,6 +121,29 @@ async def test_a_silent_old_active_is_ended_and_its_address_taken(
     assert driver.bound is not None
     assert running_since(process.pid) is None
     driver.close()
+
+
+async def test_a_stopped_old_active_is_not_asked_and_waited_for(
+    stopped: tuple[Process, int],
+) -> None:
+    process, port = stopped
+    peers = Peers(process)
+    driver = Driven(peers, port)
+    await driver.move("main", "old:theirs")
+    assert peers.asked == []
+    assert driver.bound is not None
+    driver.close()
+
+
+async def test_who_slept_through_the_next_election_ends_nobody(
+    holder: tuple[Process, int],
+) -> None:
+    """It was elected, stopped before it moved the address, and another one leads by now."""
+    process, port = holder
+    driver = Driven(Peers(process, leads=False), port)
+    with pytest.raises(OSError, match="address in use"):
+        await driver.move("main", "old:theirs")
+    assert running_since(process.pid) == process.start_time
 
 
 async def test_a_process_with_another_start_time_is_not_touched(

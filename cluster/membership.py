@@ -1,0 +1,85 @@
+"""Who counts: whose acknowledgement a commit waits for, who leaves in_sync, joins it, may succeed.
+
+What the active of an epoch reads off its key and its view of the standbys. To remove or take in a
+member it must change the key; until that is done the old one counts.
+"""
+
+from collections.abc import Container, Sequence
+
+from cluster.log import Log
+from cluster.replicas import IN_SYNC_TIMEOUT_MS
+from cluster.roles import Active
+from cluster.store import node_of
+
+NEAR_BATCHES = 1_000
+"""A standby this close behind is waited for, so that it can join in_sync."""
+
+
+def acknowledged(role: Active, log: Log) -> int:
+    """The last batch that every member that counts holds."""
+    me = role.key.active
+    lowest = log.end
+    peers = role.replicas.peers
+    for member in (*role.key.in_sync, *role.pending):
+        if member != me:
+            peer = peers.get(node_of(member))
+            match = peer.match if peer is not None and peer.member == member else 0
+            lowest = min(lowest, match)
+    return lowest
+
+
+def staying(role: Active, now_ms: int) -> tuple[str, ...]:
+    """The in-sync members that are still with us."""
+    return tuple(m for m in role.key.in_sync if m == role.key.active or _is_here(role, m, now_ms))
+
+
+def _is_here(role: Active, member: str, now_ms: int) -> bool:
+    peer = role.replicas.peers.get(node_of(member))
+    if peer is None or peer.dead or peer.leaving == member:
+        return False
+    return peer.member in ("", member) and now_ms - peer.seen_ms <= IN_SYNC_TIMEOUT_MS
+
+
+def joining(role: Active, log: Log, copies: int, now_ms: int) -> dict[str, int]:
+    """Members that may soon be taken into in_sync, and up to where each holds the log."""
+    in_sync = role.key.in_sync
+    near = [
+        peer
+        for peer in role.replicas.peers.values()
+        if peer.answered
+        and peer.sending is None
+        and not peer.dead
+        and peer.member not in in_sync
+        and peer.leaving != peer.member
+        and now_ms - peer.seen_ms < IN_SYNC_TIMEOUT_MS
+        and peer.match > 0
+        and log.end - peer.match <= NEAR_BATCHES
+    ]
+    return {peer.member: peer.match for peer in near[: max(0, copies - len(in_sync))]}
+
+
+def succeeding(role: Active) -> list[str]:
+    """In-sync nodes that could take over at once."""
+    peers = role.replicas.peers
+    return [
+        node_of(member)
+        for member in role.key.in_sync
+        if member != role.key.active
+        and (peer := peers.get(node_of(member))) is not None
+        and peer.member == member
+        and peer.leaving != member
+        and not peer.dead
+    ]
+
+
+def holding(role: Active, peers: Sequence[str], copies: int, up: Container[str]) -> Sequence[str]:
+    """Those of `peers` (preferred first) that hold copies, or shall: so many as there are to be."""
+    if copies > len(peers):
+        return peers
+    chosen = [node for node in map(node_of, role.key.in_sync) if node in peers]
+    for node in peers:
+        if len(chosen) >= copies - 1:
+            break
+        if node not in chosen and node in up:
+            chosen.append(node)
+    return chosen
