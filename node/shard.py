@@ -90,7 +90,9 @@ class CallShard:
             now_ms(),
             sent_by=f"{self.sip[0]}:{self.sip[1]}",
             acks_refusals=False,
-            on_fault=lambda error: log.error("sip fault", shard=self.name, error=repr(error)),
+            on_fault=lambda error: log.error(
+                "sip fault", shard=self.name, error=type(error).__name__
+            ),
         )
         self._port.start(asyncio.get_running_loop(), self._receive)
         self._media.watch(self.name, epoch)
