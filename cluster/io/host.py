@@ -42,6 +42,8 @@ TICK_MS = 10
 LOCKED_MS = 200
 """A store kept locked for this long by a process that is silent: the process is ended."""
 FENCE_AGAIN_MS = 1_000
+START_MS = 5_000
+"""The store is asked for so long before a node gives up starting."""
 STOP_MS = 3_000
 LEAVE_MS = 50
 """A stopping standby looks so often whether it is out of in_sync."""
@@ -134,8 +136,9 @@ class Host:
         await self._links.start()
         try:
             me = this_process(self.node, self.incarnation, self._peers[self.node], wall_ms())
-            await self.store.put(process_key(self.node, self.incarnation), encode_process(me))
-            await self._clear_processes()
+            await self._write_down(me)
+            with suppress(StoreAway):  # whoever starts next forgets them
+                await self._clear_processes()
         except BaseException:
             await self._links.stop()
             raise
@@ -389,6 +392,19 @@ class Host:
                 found[process.node, process.incarnation] = process
         self._processes = found
         self._fenced = {name: at for name, at in self._fenced.items() if name in found}
+
+    async def _write_down(self, me: Process) -> None:
+        """StoreAway if the store was away for START_MS: a disk is slow when many start at once."""
+        until_ms = now_ms() + START_MS
+        while True:
+            try:
+                await self.store.put(process_key(self.node, self.incarnation), encode_process(me))
+            except StoreAway:
+                if now_ms() > until_ms:
+                    raise
+                await asyncio.sleep(TICK_MS / 1000)
+            else:
+                return
 
     async def _clear_processes(self) -> None:
         """Forget those of this node's processes that are gone and that no shard's key names."""

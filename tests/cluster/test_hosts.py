@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from cluster.io.link import Links
+from cluster.io.sqlite import DEADLINE_MS
 from cluster.process import is_provably_gone, is_runnable, start_time
 from cluster.snapshot import decode_snapshot, encode_snapshot
 from cluster.store import Process
@@ -267,3 +269,17 @@ def test_a_process_may_be_named_anything() -> None:
     assert start_time(f"7 (python) Z {fields}") is None
     assert is_runnable(f"7 (x y) R {fields}")
     assert not is_runnable(f"7 (R) T {fields}")
+
+
+async def test_a_store_that_is_locked_while_a_node_starts_is_waited_for(tmp_path: Path) -> None:
+    async with cluster(tmp_path, ("a", "b")) as together:
+        await together.served("main", copies=2)
+        await together.kill("b")
+        other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+        other.execute("begin immediate")
+        asyncio.get_running_loop().call_later(3 * DEADLINE_MS / 1000, other.execute, "rollback")
+
+        await together.start("b")
+
+        await together.served("main", copies=2)
+        other.close()

@@ -83,6 +83,7 @@ class Cluster:
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        until("every process is gone", lambda: not self.processes())
 
     def processes(self) -> list[int]:
         """Everything that still runs with our data directory on its command line."""

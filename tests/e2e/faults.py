@@ -67,9 +67,13 @@ class Scene:
         """Start the cluster; every shard must be active where it prefers to be."""
         self.asked = found
         self.cluster.start(wait=False)
-        await found.ready(30_000)
+        await self.ready()
+
+    async def ready(self) -> None:
+        """The cluster takes calls, its copies are whole, its shards are where they prefer to be."""
+        await self.asked.ready(30_000)
         await self.whole()
-        status = await found.status()
+        status = await self.status()
         actives = {shard["name"]: shard["active"] for shard in status["shards"]}
         assert actives == {part.shard: part.preferred[0] for part in self.parts}
 
@@ -78,7 +82,6 @@ class Scene:
         for phones in self.phones.values():
             await phones.close()
         await asyncio.to_thread(self.cluster.destroy)
-        assert not Directory(self.cluster.data).holders()
 
     # -- what the cluster says ---------------------------------------------------------------------
 

@@ -115,7 +115,7 @@ async def test_a_cluster_that_was_stopped_starts_again_with_all_its_calls(tmp_pa
         assert scene.cluster.processes() == []
 
         scene.cluster.start(wait=False)
-        await scene.asked.ready(30_000)
+        await scene.ready()
         assert [row["call"] for row in await scene.asked.rows("calls")] == order
         after = await epochs(scene)
         assert all(after[shard] > before[shard] for shard in SHARDS)
