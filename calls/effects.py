@@ -58,4 +58,10 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
     events: list[Event]
 
 
-Effect = Respond | Request | Send | Acked | ApplyMedia | DeleteMedia | Publish
+class FindLost(msgspec.Struct, frozen=True, gc=False):
+    """Ask the database what epochs before this one left open, then say `CloseLost`."""
+
+    epoch: int
+
+
+Effect = Respond | Request | Send | Acked | ApplyMedia | DeleteMedia | Publish | FindLost

@@ -13,8 +13,14 @@ class Requested(msgspec.Struct, frozen=True, gc=False):
 
     message: Message
     source: Address
-    refuse: str = ""
-    """Why this node takes no new call now: overload, draining, no_media, store; empty: it does."""
+
+
+class TurnedAway(msgspec.Struct, frozen=True, gc=False):
+    """A new call that got its 503 without a step: a refusal waits for no commit."""
+
+    number: str
+    cause: str
+    """overload, draining, no_media or outbox."""
 
 
 class Responded(msgspec.Struct, frozen=True, gc=False):
@@ -105,6 +111,8 @@ class LostCall(msgspec.Struct, frozen=True, gc=False):
 class CloseLost(msgspec.Struct, frozen=True, gc=False):
     """Every copy of the shard died: what the database knows of its open calls and its ledger."""
 
+    epoch: int
+    """The first one after the loss."""
     calls: list[LostCall]
     ledger: dict[str, int]
     """Facts by kind; those that name a class of the ledger count."""

@@ -4,7 +4,7 @@ Nothing here knows queues or agents' states. Each function changes a leg's recor
 effects that its pending fields call for; `redrive` emits them again on the node that takes over.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from calls.effects import Acked, Request, Respond, Send
 from calls.records import ENDED, ENDING, SETUP, UP, Incoming, Leg, Outgoing
@@ -346,24 +346,22 @@ def redrive(t: Turn, leg: Leg) -> None:
 
 def of_dialog(t: Turn, msg: Message, *, local_tag: str) -> Leg | None:
     """The leg of an in-dialog request (§12.2.2) or of a response."""
-    for name in t.book.legs.get(msg.call_id, ()):
-        leg = t.leg(name)
-        if leg is not None and leg.dialog.local_tag == local_tag:
+    for leg in t.legs_of(msg.call_id):
+        if leg.dialog.local_tag == local_tag:
             return leg
     return None
 
 
-def of_first_invite(t: Turn, msg: Message) -> Leg | None:
-    """The leg that this very INVITE began or that an older one of the same dialog-to-be began.
+def of_first_invite(known: Iterable[Leg], msg: Message) -> Leg | None:
+    """The one of the legs with this Call-ID that this very INVITE began, or an older one of the
+    same dialog-to-be.
 
     Without a To tag, a repeat (same branch) and a merged or looped request (another branch, no
     higher CSeq, §8.2.2.2) both find their leg; a new attempt with a higher CSeq finds none.
     """
-    for name in t.book.legs.get(msg.call_id, ()):
-        leg = t.leg(name)
+    for leg in known:
         if (
-            leg is not None
-            and leg.invite_branch
+            leg.invite_branch
             and leg.dialog.remote_tag == msg.from_tag
             and (leg.invite_branch == msg.branch or msg.cseq <= leg.dialog.remote_cseq)
         ):
@@ -373,9 +371,8 @@ def of_first_invite(t: Turn, msg: Message) -> Leg | None:
 
 def of_cancel(t: Turn, msg: Message) -> Leg | None:
     """The leg whose INVITE a CANCEL names: the same branch (§9.1)."""
-    for name in t.book.legs.get(msg.call_id, ()):
-        leg = t.leg(name)
-        if leg is not None and leg.incoming is not None and leg.invite_branch == msg.branch:
+    for leg in t.legs_of(msg.call_id):
+        if leg.incoming is not None and leg.invite_branch == msg.branch:
             return leg
     return None
 

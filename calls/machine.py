@@ -12,7 +12,7 @@ import msgspec
 from calls import agents, flow, inputs, legs, media, signalling
 from calls.acd.engine import Acd
 from calls.centre import Address, Centre
-from calls.effects import ApplyMedia, Publish
+from calls.effects import ApplyMedia, FindLost, Publish
 from calls.records import (
     ENDED,
     OFFERING,
@@ -24,11 +24,13 @@ from calls.records import (
     Call,
     Ledger,
     Leg,
+    Lost,
     Outbox,
     Settings,
 )
 from calls.turn import Book, Turn
 from cluster.machine import ClusterLost, Step, Timer
+from sip.message import Message
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {
@@ -105,6 +107,8 @@ class Calls:
         match event:
             case inputs.Requested():
                 signalling.requested(t, event)
+            case inputs.TurnedAway():
+                signalling.turned_away(t, event.number, event.cause)
             case inputs.Responded():
                 signalling.responded(t, event.message)
             case inputs.TimedOut():
@@ -132,6 +136,8 @@ class Calls:
                 self._close_lost(t, event)
             case ClusterLost():
                 t.fact("cluster_lost", epoch=event.epoch)
+                t.tx.put("lost", Lost(event.epoch))
+                t.emit(FindLost(event.epoch))
             case _:
                 raise TypeError(f"no step for {type(event).__name__}")
 
@@ -169,20 +175,24 @@ class Calls:
 
     def _close_lost(self, t: Turn, event: inputs.CloseLost) -> None:
         """Go on with the ledger of the database; what was open has failed, and says so."""
+        lost: Lost | None = t.tx.get("lost")
+        if lost is None or lost.epoch != event.epoch:
+            return  # another node has been told, or all was lost once more
+        t.tx.delete("lost")
         ledger: Ledger = t.tx.edit("ledger")
         for name in Ledger.__struct_fields__:
             setattr(ledger, name, getattr(ledger, name) + event.ledger.get(name, 0))
-        for lost in event.calls:
-            if not lost.was_queued:
-                t.fact("ended_before_queue", lost.call, cause=CLUSTER_LOST)
-            elif not lost.was_answered:
-                t.fact("failed", lost.call, cause=CLUSTER_LOST)
+        for call in event.calls:
+            if not call.was_queued:
+                t.fact("ended_before_queue", call.call, cause=CLUSTER_LOST)
+            elif not call.was_answered:
+                t.fact("failed", call.call, cause=CLUSTER_LOST)
             t.fact(
                 "ended",
-                lost.call,
-                number=lost.number,
-                caller=lost.caller,
-                received_at=lost.received_wall_ms,
+                call.call,
+                number=call.number,
+                caller=call.caller,
+                received_at=call.received_wall_ms,
                 outcome="failed",
                 cause=CLUSTER_LOST,
                 by="system",
@@ -222,6 +232,8 @@ class Calls:
                 media.redrive(t, call)
             case Outbox() as outbox:
                 t.emit(Publish(key, outbox.events))
+            case Lost() as lost:
+                t.emit(FindLost(lost.epoch))
             case AgentState() as agent if agent.id in t.centre.agents:
                 flow.settle(t, tx.edit(key))
                 _finish(t)
@@ -247,7 +259,12 @@ class Calls:
             agents.give_up(t, t.edit_agent(name))
         _finish(t)
 
-    # What people ask.
+    # What is asked.
+
+    def knows(self, records: Mapping[str, Any], invite: Message) -> bool:
+        """Has this INVITE without a To tag been here? Then the records have its answer."""
+        names = self._book.legs.get(invite.call_id, ())
+        return legs.of_first_invite((records[f"leg/{name}"] for name in names), invite) is not None
 
     @property
     def book(self) -> Book:

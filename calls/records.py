@@ -190,7 +190,14 @@ class Settings(msgspec.Struct, gc=False):
     version: int = 1
 
 
-Record = Call | Leg | AgentState | Ledger | Outbox | Settings
+class Lost(msgspec.Struct, array_like=True, gc=False):
+    """Every copy of the shard died: the calls that were open then are still to be closed."""
+
+    epoch: int
+    """The first one after the loss."""
+
+
+Record = Call | Leg | AgentState | Ledger | Outbox | Settings | Lost
 
 TYPES: dict[str, type] = {
     "call": Call,
@@ -199,5 +206,6 @@ TYPES: dict[str, type] = {
     "ledger": Ledger,
     "outbox": Outbox,
     "settings": Settings,
+    "lost": Lost,
 }
 """A record's type by the first part of its key."""

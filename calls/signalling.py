@@ -63,7 +63,7 @@ def requested(t: Turn, event: inputs.Requested) -> None:
             _in_dialog(t, msg, origin, t.edit_leg(leg.id))
         return
     if method == "INVITE":
-        _invited(t, event, origin)
+        _invited(t, msg, origin)
     elif method == "OPTIONS":
         legs.reply(t, origin, 200, to_tag=legs.tag_of_ours(t))
     elif method == "BYE":
@@ -75,9 +75,8 @@ def requested(t: Turn, event: inputs.Requested) -> None:
 # INVITE.
 
 
-def _invited(t: Turn, event: inputs.Requested, origin: Origin) -> None:
-    msg = event.message
-    known = legs.of_first_invite(t, msg)
+def _invited(t: Turn, msg: Message, origin: Origin) -> None:
+    known = legs.of_first_invite(t.legs_of(msg.call_id), msg)
     if known is not None:
         if known.invite_branch == msg.branch:
             legs.repeat(t, known, msg.branch)
@@ -91,19 +90,23 @@ def _invited(t: Turn, event: inputs.Requested, origin: Origin) -> None:
         legs.reply(t, origin, wrong[0], reason=wrong[1], to_tag=legs.tag_of_ours(t))
         return
     number = user_of(msg.uri)
-    full = len(t.book.calls) >= t.centre.max_calls
     if number not in t.centre.numbers or (t.centre.shard_of_number(number) != t.shard):
         _refuse(t, msg, origin, 404, "number unknown")
-    elif event.refuse or full:
+    elif len(t.book.calls) >= t.centre.max_calls:
         # No tombstone: a busy node keeps nothing of what it turns away.
-        t.fact("received", number=number)
-        t.fact("refused", status=503, cause=event.refuse or "full")
+        turned_away(t, number, "full")
         legs.reply(t, origin, 503, headers=(legs.RETRY_AFTER,), to_tag=legs.tag_of_ours(t))
     else:
         try:
             flow.arrive(t, msg, origin, number)
         except SipError as error:
             _refuse(t, msg, origin, error.status, str(error))
+
+
+def turned_away(t: Turn, number: str, cause: str) -> None:
+    """A new call that was answered 503 is counted, and nothing else is kept of it."""
+    t.fact("received", number=number)
+    t.fact("refused", status=503, cause=cause)
 
 
 def _refuse(t: Turn, msg: Message, origin: Origin, status: int, cause: str) -> None:
@@ -347,9 +350,8 @@ def _reaccepted(t: Turn, msg: Message, leg: Leg) -> None:
 
 def _forked(t: Turn, msg: Message, leg: Leg) -> None:
     """A second phone answered the same INVITE: take the answer, and hang up (§13.2.2.4)."""
-    for name in t.book.legs.get(msg.call_id, ()):
-        known = t.leg(name)
-        if known is not None and known.dialog.remote_tag == msg.to_tag:  # it repeats its 200
+    for known in t.legs_of(msg.call_id):
+        if known.dialog.remote_tag == msg.to_tag:  # it repeats its 200
             legs.acknowledge(t, known, cseq=msg.cseq, seed=msg.branch)
             return
     second = Leg(
@@ -438,7 +440,7 @@ def leg_concerned(t: Turn, event: object) -> Leg | None:
         case inputs.Requested(message=msg):
             if msg.to_tag:
                 return legs.of_dialog(t, msg, local_tag=msg.to_tag)
-            return legs.of_first_invite(t, msg)
+            return legs.of_first_invite(t.legs_of(msg.call_id), msg)
         case inputs.Responded(message=msg):
             return t.leg(legs.leg_of_branch(msg.branch))
         case inputs.TimedOut(branch=branch):

@@ -1,6 +1,6 @@
 """One step at work: the records it may touch, the indexes over them, the facts it states."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from calls.acd.engine import Acd
@@ -111,6 +111,13 @@ class Turn:
     def edit_agent(self, agent: str) -> AgentState:
         found: AgentState = self.tx.edit(f"agent/{agent}")
         return found
+
+    def legs_of(self, call_id: str) -> Iterator[Leg]:
+        """The legs whose dialogs have this Call-ID."""
+        for name in self.book.legs.get(call_id, ()):
+            leg = self.leg(name)
+            if leg is not None:
+                yield leg
 
     def add_leg(self, leg: Leg) -> None:
         self.tx.put(f"leg/{leg.id}", leg)

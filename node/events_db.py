@@ -290,7 +290,7 @@ def read_lost(path: Path, shard: str, epoch: int) -> CloseLost:
     Raises sqlite3.Error when the database cannot be read.
     """
     if not is_there(path):
-        return CloseLost([], {})
+        return CloseLost(epoch, [], {})
     with reading(path) as connection:
         calls = [
             LostCall(call, number or "", caller or "", wall_ms, bool(queued), bool(answered))
@@ -298,7 +298,9 @@ def read_lost(path: Path, shard: str, epoch: int) -> CloseLost:
                 SELECT_OPEN, (shard, epoch)
             )
         ]
-        return CloseLost(calls, dict(connection.execute(SELECT_KINDS, (shard, epoch)).fetchall()))
+        return CloseLost(
+            epoch, calls, dict(connection.execute(SELECT_KINDS, (shard, epoch)).fetchall())
+        )
 
 
 def is_there(path: Path) -> bool:

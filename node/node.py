@@ -34,6 +34,7 @@ from node.options import NodeOptions
 from node.overload import Lag, is_overloaded
 from node.say import say
 from node.shard import CallShard
+from sip.message import Message
 
 LAG_LOOK_MS = 20
 """How often the event loop's lateness is looked at."""
@@ -82,6 +83,8 @@ class Node:
                 database=self.database,
                 ring=self.ring,
                 refuse=self.refuse,
+                knows=self._knows,
+                find_lost=self._find_lost,
                 post=self._post,
             )
             for name, shard in centre.shards.items()
@@ -169,15 +172,22 @@ class Node:
         self.shards[name].serve(state.epoch)
         say(f"shard {name} is served by {self.options.name}, epoch {state.epoch}")
         self._post(name, inputs.Configure(self.centre))
-        if lost:
-            self.host.spawn(self._close_lost(name, state.epoch))
+
+    def _knows(self, name: str, invite: Message) -> bool:
+        shard = self.host.shard(name)
+        assert isinstance(shard.machine, Calls)
+        return shard.machine.knows(shard.records, invite)
+
+    def _find_lost(self, name: str, epoch: int) -> None:
+        self.host.spawn(self._close_lost(name, epoch))
 
     async def _close_lost(self, name: str, epoch: int) -> None:
-        """Every copy of the shard was lost: the calls that were open in it have failed."""
+        """Every copy of the shard was lost before `epoch`: the calls open then have failed."""
+        here = self.host.shard(name).core.epoch
 
         def is_ours() -> bool:
             state = self.host.shard(name).state()
-            return state.serving and state.epoch == epoch
+            return state.serving and state.epoch == here
 
         known = await left_behind(self.directory.events, name, epoch, is_ours=is_ours)
         if known is None:

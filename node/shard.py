@@ -20,9 +20,11 @@ from media_servers.verbs import Applied, MediaError, Refused, Session, Unreachab
 from node.events_db import EventsDb
 from node.messages import MessageRing
 from node.outbox import OutboxDrain
+from sip.dialog import origin, refuse
 from sip.io.udp import Port
-from sip.message import Message
+from sip.message import Message, refusal_headers
 from sip.transaction import Layer
+from sip.uri import user_of
 
 MEDIA_DEADLINE_MS = 3_000
 """A media server that does not answer so long is unreachable."""
@@ -48,14 +50,21 @@ class CallShard:
         database: EventsDb,
         ring: MessageRing,
         refuse: Callable[[str], str],
+        knows: Callable[[str, Message], bool],
+        find_lost: Callable[[str, int], None],
         post: Callable[[str, Any], None],
     ) -> None:
+        """`refuse(shard)`: why this node takes no new call of it now, or nothing; `knows(shard,
+        invite)`: is it a repeat of one that was taken; `find_lost(shard, epoch)`: the calls that
+        were open before that epoch are to be closed."""
         self.name = name
         self.sip = sip
         self.epoch = 0
         self._media = media
         self._ring = ring
         self._refuse = refuse
+        self._knows = knows
+        self._find_lost = find_lost
         self._post_to = post
         self._port: Port | None = None
         self._layer: Layer | None = None
@@ -132,10 +141,19 @@ class CallShard:
             self._ticker = asyncio.get_running_loop().call_later(TICK_MS / 1000, self._tick)
 
     def on_request(self, msg: Message, source: Address) -> None:
-        refuse = ""
         if msg.method == "INVITE" and not msg.to_tag:
-            refuse = "outbox" if self.outbox.is_full else self._refuse(self.name)
-        self._post(inputs.Requested(msg, source, refuse))
+            cause = "outbox" if self.outbox.is_full else self._refuse(self.name)
+            if cause and not self._knows(self.name, msg):
+                self._turn_away(msg, source, cause)
+                return
+        self._post(inputs.Requested(msg, source))
+
+    def _turn_away(self, msg: Message, source: Address, cause: str) -> None:
+        """503 at once: it follows from no record, and commits may be what is slow."""
+        assert self._layer is not None
+        datagram = refuse(msg, source, 503, headers=refusal_headers(msg, 503))
+        self._layer.respond(origin(msg, source), 503, datagram, now_ms())
+        self._post(inputs.TurnedAway(user_of(msg.uri), cause))
 
     def on_response(self, msg: Message, source: Address) -> None:
         self._post(inputs.Responded(msg, source))
@@ -174,6 +192,8 @@ class CallShard:
                 self._media.begin_delete(self.name, self.epoch, effect.session)
             case effects.Publish():
                 self.outbox.publish(effect)
+            case effects.FindLost():
+                self._find_lost(self.name, effect.epoch)
             case _:
                 raise TypeError(f"nobody performs {type(effect).__name__}")
 

@@ -16,9 +16,10 @@ from cluster.snapshot import Snapshot
 from cluster.store import Lost, Unknown, Won
 from media_servers import verbs
 from media_servers.verbs import Refused, Session
-from sip.message import Message
+from sip.dialog import origin, refuse
+from sip.message import Message, refusal_headers
 from sip.transaction import Layer
-from sip.uri import Address
+from sip.uri import Address, user_of
 from tests.calls.people import SHARD
 
 if TYPE_CHECKING:
@@ -100,8 +101,18 @@ class Node:
 
     def on_request(self, msg: Message, source: Address) -> None:
         is_new = msg.method == "INVITE" and not msg.to_tag
-        refuse = "no_media" if is_new and not self.world.media.is_up else ""
-        self.post(inputs.Requested(msg, source, refuse))
+        if is_new and not self.world.media.is_up and not self._knows(msg):
+            answer = refuse(msg, source, 503, headers=refusal_headers(msg, 503))
+            assert self.layer is not None
+            self.layer.respond(origin(msg, source), 503, answer, self.world.now_ms)
+            self.post(inputs.TurnedAway(user_of(msg.uri), "no_media"))
+            return
+        self.post(inputs.Requested(msg, source))
+
+    def _knows(self, invite: Message) -> bool:
+        machine = self.shard.machine
+        assert isinstance(machine, Calls)
+        return machine.knows(self.shard.records, invite)
 
     def on_response(self, msg: Message, source: Address) -> None:
         self.post(inputs.Responded(msg, source))

@@ -5,6 +5,8 @@ import pytest
 from calls import inputs
 from calls.legs import PROBE_MS
 from calls.view import ledger
+from cluster.machine import ClusterLost
+from sip.message import parse
 from sip.transaction import TIMER_F_MS
 from tests.calls.phones import Caller, Phone
 from tests.calls.world import HOLD, SDP, World, centre
@@ -247,17 +249,38 @@ def test_an_unknown_number_gets_404_and_its_repeat_too() -> None:
 
 
 @pytest.mark.parametrize("why", ["overload", "draining", "no_media"])
-def test_a_node_that_takes_no_calls_says_503_and_when_to_try_again(why: str) -> None:
+def test_a_call_that_was_turned_away_is_counted_and_nothing_is_kept_of_it(why: str) -> None:
     world, _ = start()
-    text = (
-        "INVITE sip:4001@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.9:5070;branch=z9hG4bKx\r\n"
-        "Max-Forwards: 70\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:4001@b>\r\nCall-ID: x\r\n"
-        "CSeq: 1 INVITE\r\nContact: <sip:a@127.0.0.9:5070>\r\nContent-Length: 0\r\n\r\n"
-    )
-    world.request_from(text, refuse=why)
-    (answer,) = world.answers(503)
-    assert answer.get("retry-after")
+    before = list(world.records)
+    world.post(inputs.TurnedAway("4001", why))
+    assert (ledger(world.records)["received"], ledger(world.records)["refused"]) == (1, 1)
+    assert world.facts("refused")[0]["cause"] == why
+    world.run(10)
+    assert set(world.records) <= {*before, "ledger"}
     accounted(world)
+
+
+def test_the_repeat_of_a_call_that_was_taken_is_known_and_a_new_one_is_not() -> None:
+    world, _ = start()
+    caller = Caller(world)
+    caller.invite()
+    text = (
+        "INVITE sip:4001@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.9:5070;branch={branch}\r\n"
+        "Max-Forwards: 70\r\nFrom: <sip:a@b>;tag={tag}\r\nTo: <sip:4001@b>\r\n"
+        "Call-ID: {call_id}\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"
+    )
+    (leg,) = [record for key, record in world.records.items() if key.startswith("leg/")]
+    taken = {
+        "branch": leg.invite_branch, "tag": leg.dialog.remote_tag, "call_id": leg.dialog.call_id
+    }  # fmt: skip
+
+    def knows(**changed: str) -> bool:
+        message = parse(text.format(**(taken | changed)).encode())
+        return world.machine.knows(world.records, message)
+
+    assert knows()
+    assert not knows(call_id="another")
+    assert not knows(tag="another")
 
 
 def test_a_media_server_that_refuses_the_offer_means_488() -> None:
@@ -360,7 +383,16 @@ def test_a_lost_cluster_goes_on_with_the_ledger_and_closes_what_was_open() -> No
         inputs.LostCall("b", "4001", "y", 2, was_queued=True, was_answered=False),
         inputs.LostCall("c", "4001", "z", 3, was_queued=True, was_answered=True),
     ]
-    world.post(inputs.CloseLost(lost, {"received": 4, "queued": 3, "answered": 2, "ended": 1}))
+    known = inputs.CloseLost(7, lost, {"received": 4, "queued": 3, "answered": 2, "ended": 1})
+    world.epoch = 7
+    world.post(ClusterLost("main", 7))
+    assert world.lost_asked == [7]
+    world.takeover()  # before the database has answered: the next node asks again
+    assert world.lost_asked == [7, 7]
+    world.post(known)
+    world.post(known)  # the answer to the first node's question, late
+    world.takeover()
+    assert world.lost_asked == [7, 7]
 
     assert [cdr["cause"] for cdr in world.facts("ended")] == ["cluster_lost"] * 3
     assert ledger(world.records)["failed"] == 1

@@ -57,6 +57,8 @@ class World:
         """...but for sessions with this in the SDP of a phone."""
         self.first_port = 20_000
         self.deleted: list[str] = []
+        self.lost_asked: list[int] = []
+        """Epochs of which the database was asked what they left open."""
         self.on_message: Callable[[Message, tuple[str, int]], None] | None = None
         self.after_commit: Callable[[int], None] | None = None
         """Told the number of each step, after its commit and before its effects."""
@@ -144,6 +146,8 @@ class World:
             case effects.DeleteMedia():
                 self.media.pop(effect.session, None)
                 self.deleted.append(effect.session)
+            case effects.FindLost():
+                self.lost_asked.append(effect.epoch)
             case effects.Publish():
                 known = {event.id for event in self.events}
                 self.events += [event for event in effect.events if event.id not in known]
@@ -204,10 +208,8 @@ class World:
 
     # Looking.
 
-    def request_from(
-        self, text: str, *, source: tuple[str, int] = CALLER, refuse: str = ""
-    ) -> None:
-        self.post(inputs.Requested(parse(text.encode()), source, refuse))
+    def request_from(self, text: str, *, source: tuple[str, int] = CALLER) -> None:
+        self.post(inputs.Requested(parse(text.encode()), source))
 
     def facts(self, kind: str) -> list[dict[str, Any]]:
         return [event.fields | {"call": event.call} for event in self.events if event.kind == kind]

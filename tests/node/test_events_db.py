@@ -141,7 +141,7 @@ async def test_calls_without_a_record_are_open(db: EventsDb) -> None:
 async def test_calls_of_the_new_epoch_are_not_among_the_lost(db: EventsDb) -> None:
     await insert(db, row(1, "received", call="a"), row(2, "received", call="b"))
 
-    assert events_db.read_lost(db.path, "main", 3) == CloseLost([], {})
+    assert events_db.read_lost(db.path, "main", 3) == CloseLost(3, [], {})
     assert len(events_db.read_lost(db.path, "main", 4).calls) == 2
 
 

@@ -15,7 +15,13 @@ BASE_MS = 1_000_000
 class Clockwork:
     """One Layer, its user, and its wire. `sent` holds (ms, datagram) of what left, in order."""
 
-    def __init__(self, *, sent_by: str | None = None, max_transactions: int = 1_000) -> None:
+    def __init__(
+        self,
+        *,
+        sent_by: str | None = None,
+        max_transactions: int = 1_000,
+        acks_refusals: bool = True,
+    ) -> None:
         self.now_ms = BASE_MS
         self.sent: list[tuple[int, bytes]] = []
         self.destinations: list[Address] = []
@@ -29,6 +35,7 @@ class Clockwork:
             self.now_ms,
             max_transactions=max_transactions,
             sent_by=sent_by,
+            acks_refusals=acks_refusals,
             on_fault=self.faults.append,
         )
 

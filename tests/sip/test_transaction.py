@@ -80,6 +80,25 @@ def test_each_repeat_of_a_200_is_told_until_timer_m() -> None:
     assert node.layer.counters["strays"] == 1
 
 
+def test_the_ack_to_a_refusal_may_be_left_to_the_user_who_hears_each_repeat_until_he_sends_it() -> (
+    None
+):
+    node, invite = Clockwork(acks_refusals=False), ask("INVITE")
+    node.ask(invite)
+    busy = respond(asked(invite), 486, to_tag="theirs")
+    node.receive(busy)
+    node.until(600)
+    node.receive(busy)
+
+    assert [msg.status for msg in node.responses] == [486, 486]
+    assert node.times(invite) == [0]
+    assert [sent for _, sent in node.sent if sent.startswith(b"ACK ")] == []
+
+    node.until(GIVEN_UP_MS + 10)  # timer D is over
+    assert len(node.layer) == 0
+    assert node.timeouts == []
+
+
 def test_a_200_behind_a_refusal_is_told_so_that_it_can_be_acknowledged_and_ended() -> None:
     node, invite = Clockwork(), ask("INVITE")
     node.ask(invite)
