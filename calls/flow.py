@@ -472,6 +472,33 @@ def close(t: Turn, call: Call, *, outcome: str, cause: str, by: str) -> None:
             settle(t, agent)
 
 
+def call_of_leg(t: Turn, leg: str) -> str:
+    """The call that a leg is part of, found without the leg's record; empty: none."""
+    for name in t.book.calls:
+        call = t.call(name)
+        if call is not None and leg in (call.caller_leg, call.agent_leg):
+            return name
+    return ""
+
+
+def hang_up_all(t: Turn, call: str) -> None:
+    """A call whose record cannot be read is over: its phones are hung up, its agent is free.
+
+    Which class of the ledger it was in went with the record: it stays unaccounted for.
+    """
+    t.fact("ended", call, outcome="failed", cause="bug", by="system", ended_at=t.tx.wall_ms)
+    for name in [name for names in t.book.legs.values() for name in names]:
+        leg = t.leg(name)
+        if leg is not None and leg.call == call:
+            legs.hang_up(t, t.edit_leg(name))
+            leg_over_if_ended(t, leg)
+    for agent_id in t.book.agents:
+        agent = t.agent(agent_id)
+        if agent is not None and agent.call == call:
+            agents.call_over(t, t.edit_agent(agent_id), wrap_up_ms=0, talked=False)
+            settle(t, t.edit_agent(agent_id))
+
+
 def _free(t: Turn, leg: Leg) -> None:
     agent = t.agent(leg.agent)
     if agent is not None and agent.leg == leg.id:

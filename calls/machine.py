@@ -29,7 +29,7 @@ from calls.records import (
     Settings,
 )
 from calls.turn import Book, Turn
-from cluster.machine import ClusterLost, Step, Timer
+from cluster.machine import ClusterLost, Step, Timer, UnknownRecord
 from sip.message import Message
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -56,7 +56,10 @@ class Calls:
         return _ENCODER.encode(record)
 
     def decode(self, key: str, data: bytes) -> Any:
-        return _DECODERS[key.partition("/")[0]].decode(data)
+        decoder = _DECODERS.get(key.partition("/")[0])
+        if decoder is None:
+            raise UnknownRecord(key)
+        return decoder.decode(data)
 
     def deadline(self, key: str, record: Any) -> int | None:
         match record:
@@ -246,6 +249,8 @@ class Calls:
         kind, _, name = getattr(event, "key", "").partition("/")
         leg = t.leg(name) if kind == "leg" else signalling.leg_concerned(t, event)
         call = leg.call if leg else name if kind == "call" else getattr(event, "session", "")
+        if kind == "leg" and leg is None:
+            call = flow.call_of_leg(t, name)
         t.fact("bug", call, error=type(error).__name__, event=type(event).__name__)
         if isinstance(event, inputs.Requested):
             signalling.answer_bug(t, event, leg)
@@ -253,10 +258,14 @@ class Calls:
             signalling.spoiled(t, t.edit_leg(leg.id), event)
         if call and t.call(call) is not None:
             flow.end(t, t.edit_call(call), cause="bug", by="system")
+        elif kind == "call":
+            flow.hang_up_all(t, call)
         if leg is not None:
             flow.leg_over_if_ended(t, leg)
-        if kind == "agent" and t.agent(name) is not None:
-            agents.give_up(t, t.edit_agent(name))
+        if kind == "agent" and name in t.centre.agents:
+            agents.give_up(
+                t, agents.declare(t, name) if t.agent(name) is None else t.edit_agent(name)
+            )
         _finish(t)
 
     # What is asked.

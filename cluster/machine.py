@@ -22,6 +22,10 @@ class Timer(msgspec.Struct, frozen=True):
     deadline_ms: int
 
 
+class UnknownRecord(Exception):
+    """The record is of a kind that this version does not know. It is kept as it is."""
+
+
 class Redrive(msgspec.Struct, frozen=True):
     """The event that `poisoned` is told of when `redrive` of record `key` raised."""
 
@@ -132,7 +136,10 @@ class Machine(Protocol):
         """The record as bytes; equal records give equal bytes."""
 
     def decode(self, key: str, data: bytes) -> Any:
-        """The record again, a new object."""
+        """The record again, a new object. UnknownRecord: of a kind that only a newer version has.
+
+        Whatever else it raises says that the bytes cannot be read: `poisoned` is told.
+        """
 
     def deadline(self, key: str, record: Any) -> int | None:
         """Earliest shard time (ms) at which `step` gets `Timer(key, deadline)`.
@@ -154,4 +161,7 @@ class Machine(Protocol):
         """After a takeover: emit the effects that this record's pending fields call for."""
 
     def poisoned(self, tx: Step, event: Any, error: BaseException) -> None:
-        """`step` raised at `event` and was undone: end the one call concerned."""
+        """`step` raised at `event` and was undone: end the one call concerned.
+
+        After a takeover also `Redrive(key)` of a record that could not be read, and is gone.
+        """

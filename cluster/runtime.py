@@ -12,7 +12,7 @@ from typing import Any
 
 from cluster.core import LATE_MS, Core
 from cluster.fault import kind, place
-from cluster.machine import ClusterLost, Machine, Redrive, Step, Timer
+from cluster.machine import ClusterLost, Machine, Redrive, Step, Timer, UnknownRecord
 from cluster.messages import CoreMessage
 from cluster.outside import Outside, ShardState
 from cluster.roles import Active, Candidate, Follower, Start, Stopped
@@ -50,6 +50,8 @@ class Opening:
 
     start: Start
     undecoded: list[tuple[str, bytes]]
+    unread: list[tuple[str, Exception]] = field(default_factory=list)
+    """Records that cannot be read. One of them shall not stop node after node."""
     is_open: bool = False
     moved: bool = False
     barrier: int | None = None
@@ -411,7 +413,14 @@ class Shard:
         try:
             for _ in range(min(DECODE_SLICE, len(undecoded))):
                 key, data = undecoded.pop()
-                record = records[key] = machine.decode(key, data)
+                try:
+                    record = machine.decode(key, data)
+                except UnknownRecord:
+                    continue
+                except Exception as error:  # noqa: BLE001 - the boundary: a bug ends one call
+                    opening.unread.append((key, error))
+                    continue
+                records[key] = record
                 deadline = machine.deadline(key, record)
                 if deadline is not None:
                     self._timers.arm(key, deadline)
@@ -440,9 +449,19 @@ class Shard:
         self._outside.note("serving", shard=self.name, epoch=self.core.epoch)
         if start.lost:
             self._run(ClusterLost(self.name, self.core.epoch))
+        for key, error in opening.unread:
+            self._give_up(key, error)
         self._outside.serving(lost=start.lost)
         if self.serving:
             self._redrive_some()
+
+    def _give_up(self, key: str, error: Exception) -> None:
+        """A record that cannot be read is deleted, and the machine ends what it was part of."""
+        self._outside.note("record not read", shard=self.name, key=key)
+        self._open[key] = None
+        self._gather()
+        self._poisoned(Redrive(key), error)
+        self._release()
 
     def _redrive_some(self) -> None:
         if not self._redrive:

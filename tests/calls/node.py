@@ -47,6 +47,20 @@ class Watched(Calls):
         if isinstance(event, inputs.Requested | inputs.Responded) and event.message.get("x-poison"):
             raise Planted(event.message.method or str(event.message.status))
 
+    def decode(self, key: str, data: bytes) -> Any:
+        world = self.world
+        node = world.node
+        if (
+            key.partition("/")[0] == world.plan.spoils
+            and not world.spoilt
+            and node is not None
+            and not node.shard.serving
+        ):
+            world.is_disturbed = True
+            world.spoilt.append(key)
+            raise Planted(key)
+        return super().decode(key, data)
+
     def redrive(self, tx: Step, key: str) -> None:
         super().redrive(tx, key)
         self.world.stepped(self, tx, Redrive(key))

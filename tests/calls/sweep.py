@@ -57,6 +57,8 @@ class Plan:
     """This datagram carries a header at which a step raises, whenever it arrives."""
     poisons_redrive: str = ""
     """The re-drive of records of this kind raises."""
+    spoils: str = ""
+    """The first record of this kind that is read at a takeover cannot be."""
 
 
 class Sweep:
@@ -86,6 +88,8 @@ class Sweep:
         self.sent_ms: list[int] = []
         self.faults: list[Exception] = []
         self.undone: list[str] = []
+        self.spoilt: list[str] = []
+        """Keys of records that could not be read."""
         self.timeouts: list[str] = []
         self.wrong: list[str] = []
         """What the audits found."""

@@ -68,6 +68,31 @@ def test_a_record_may_be_poison_to_the_node_that_takes_over(name: str, kind: str
     assert raised or (kind == "call" and not story.outcomes)
 
 
+@pytest.mark.parametrize("kind", ["leg", "call", "agent", "settings"])
+@by_story
+def test_a_record_that_cannot_be_read_ends_one_call_and_not_node_after_node(
+    name: str, kind: str
+) -> None:
+    story, world = STORIES[name], recorded(name)
+    spoilt = 0
+    for n in range(3, len(world.steps) + 1, 2):
+        played = story.played(Plan(dies=(("step", n),), spoils=kind))
+        if not played.spoilt:
+            continue
+        spoilt += 1
+        found = [what for what in played.undone if "Planted" not in what]
+        found += [repr(fault) for fault in played.faults]
+        found += [key for key in played.records if key.startswith("call/")]
+        ended = {fact["call"]: fact["cause"] for fact in played.facts("ended")}
+        refused = {fact["call"] for fact in played.facts("refused")}
+        if len(ended.keys() | refused) < len(played.facts("received")):
+            found.append(f"calls without an end: {ended}")
+        if list(ended.values()).count("bug") > 1:
+            found.append(f"more than one call was hit: {ended}")
+        assert not found, (n, world.steps[n - 1], played.spoilt, found[:4])
+    assert spoilt or (kind == "call" and not story.outcomes)
+
+
 def test_a_poisoned_message_of_one_call_does_not_touch_the_other() -> None:
     story, world = STORIES[TWO_CALLS], recorded(TWO_CALLS)
     hits = 0

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from cluster.core import HAND_OVER_MS
-from cluster.machine import Step
+from cluster.machine import Step, UnknownRecord
 from cluster.runtime import REDRIVE_BATCH, REDRIVE_MS, TIMERS_PER_TICK, Unreported
 from tests.cluster.simulate import Process, Simulation
 from tests.cluster.toy import (
@@ -151,6 +151,34 @@ def test_a_record_that_cannot_be_encoded_is_a_step_that_raises() -> None:
     active.shard.handle(Add("x", "x2"))
     assert active.shard.records["x"].done == ["x1"]
     assert active.shard.counters["poisoned"] == 1
+
+
+def test_a_record_that_cannot_be_read_is_given_up_and_one_of_a_newer_version_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sim, active = world()
+    for key in ("x", "y", "z"):
+        active.shard.handle(Add(key, f"op-{key}"))
+    commit(sim, active)
+    decode = Toy.decode
+
+    def older(self: Toy, key: str, data: bytes) -> object:
+        if key == "x":
+            raise ValueError("no such field")
+        if key == "y":
+            raise UnknownRecord(key)
+        return decode(self, key, data)
+
+    monkeypatch.setattr(Toy, "decode", older)
+    sim.acked.clear()  # it would miss what cannot be read
+    sim.crash(active.node, 60_000)
+    new = successor(sim, active)
+    commit(sim, new)
+
+    assert list(new.shard.records) == ["z"]
+    assert sorted(new.shard.core.log.records) == ["y", "z"]
+    assert new.shard.counters["poisoned"] == 1
+    assert sim.counts["record not read"] == 1
 
 
 def test_a_change_that_is_not_reported_fails_the_test_that_made_it() -> None:
