@@ -20,9 +20,9 @@ from cluster.snapshot import Snapshot
 from cluster.store import ShardKey
 from cluster.timers import Timers
 
-GATHER_LOAD_MS = 10
+GATHER_LOAD_MS = 15
 """Batches are so far apart when a step comes in each ms: a message to another node costs as much as
-ten steps. With half as many steps a quarter of it: what few want is answered at once."""
+fifteen steps. With half as many steps a quarter of it: what few want is answered at once."""
 GATHER_MOST_MS = 20
 """But never further than this: so much later, at most, a busy shard answers."""
 LOAD_MS = 50
