@@ -108,6 +108,12 @@ class LostCall(msgspec.Struct, frozen=True, gc=False):
     was_answered: bool
 
 
+class Switched(msgspec.Struct, frozen=True, gc=False):
+    """This node has taken the shard over, and how that went: see `cluster.switch`."""
+
+    fields: dict[str, str | int | None]
+
+
 class CloseLost(msgspec.Struct, frozen=True, gc=False):
     """Every copy of the shard died: what the database knows of its open calls and its ledger."""
 

@@ -135,6 +135,8 @@ class Calls:
                 self._set_agent(t, event)
             case inputs.Configure():
                 self._configure(t, event.centre)
+            case inputs.Switched():
+                t.fact("failover", "", **event.fields)
             case inputs.CloseLost():
                 self._close_lost(t, event)
             case ClusterLost():

@@ -119,10 +119,12 @@ class Core:
     def start(self) -> None:
         """Look at the key and begin."""
         if isinstance(self.role, Follower):
-            self._campaign(self.role)
+            self._campaign(self.role, "started")
 
-    def _campaign(self, role: Follower) -> None:
+    def _campaign(self, role: Follower, why: str) -> None:
         """Something calls for a new active, or none is known: read the key, then decide."""
+        if role.suspicion is None:
+            role.suspicion = (why, self._outside.now_ms())
         if role.reading:
             return
         role.reading = True
@@ -232,6 +234,10 @@ class Core:
     def _take(self, rev: int, key: ShardKey, start: Start) -> None:
         """Ask the store for the epoch after the one that stands at `rev`."""
         candidate = Candidate(key.epoch + 1, node_of(key.active))
+        now_ms = self._outside.now_ms()
+        before = self.role
+        assert isinstance(before, Follower)
+        start.suspicion, start.asked_ms = before.suspicion or ("", now_ms), now_ms
         self.role = candidate
         self.epoch = candidate.epoch
         others = () if start.fresh else key.in_sync
@@ -479,7 +485,8 @@ class Core:
                 if due_ms is None:
                     due_ms = role.heard_ms + BEAT_TIMEOUT_MS
                 if now_ms >= due_ms:
-                    self._campaign(role)
+                    silent_ms = now_ms - role.heard_ms
+                    self._campaign(role, f"silent for {silent_ms} ms" if role.leader else "nobody")
             case Candidate() | Stopped():
                 pass
             case _:
@@ -531,7 +538,7 @@ class Core:
             if self.role is not role or node != role.leader:
                 return
             if is_gone:
-                self._campaign(role)
+                self._campaign(role, "process gone")
             elif tries > 1:
                 self._outside.later(PROBE_AGAIN_MS, again)
 
@@ -597,7 +604,7 @@ class Core:
             self._follow(role, epoch, node, now_ms)
         role.heard_ms = now_ms
         role.heard += 1
-        role.campaign_at_ms = None
+        role.campaign_at_ms = role.suspicion = None
         role.turn = -1
         match message:
             case Hello():
@@ -630,13 +637,14 @@ class Core:
         role.leader = leader
         role.synced = False
         role.heard_ms = role.since_ms = now_ms
-        role.campaign_at_ms = None
+        role.campaign_at_ms = role.suspicion = None
 
     def _take_over(self, role: Follower) -> None:
         """The active asked for it: no need to wait for a turn."""
         if role.reading or self.leaving:
             return
         role.reading = True
+        role.suspicion = ("hand-over", self._outside.now_ms())
 
         def got(found: Found | None) -> None:
             if self.role is not role:

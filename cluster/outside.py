@@ -7,6 +7,7 @@ import msgspec
 
 from cluster.roles import Outside as CoreOutside
 from cluster.snapshot import Snapshot
+from cluster.switch import Switch
 
 
 class Outside(CoreOutside, Protocol):
@@ -29,6 +30,9 @@ class Outside(CoreOutside, Protocol):
 
     def serving(self, *, lost: bool) -> None:
         """Barrier committed, records open: events may come."""
+
+    def switched(self, switch: Switch) -> None:
+        """How the takeover went that made this node active; told once it is over."""
 
     def deposed(self) -> None:
         """Let go of the address: another node leads."""

@@ -32,6 +32,8 @@ class Follower:
     """It said that the store is behind what this member knows."""
     heard: int = 0
     """Messages of actives so far."""
+    suspicion: tuple[str, int] | None = None
+    """Why a new active is called for, and since when."""
 
 
 @dataclass(slots=True, eq=False)
@@ -85,6 +87,10 @@ class Start:
     """Not out of this member's copy: empty, or out of `snapshot`."""
     lost: bool = False
     snapshot: Snapshot | None = field(default=None)
+    suspicion: tuple[str, int] = ("", 0)
+    """What called for it, and when."""
+    asked_ms: int = 0
+    """When the store was asked for the epoch."""
 
 
 class Outside(Protocol):

@@ -17,7 +17,8 @@ from cluster.messages import CoreMessage
 from cluster.outside import Outside, ShardState
 from cluster.roles import Active, Candidate, Follower, Start, Stopped
 from cluster.snapshot import Snapshot
-from cluster.store import ShardKey
+from cluster.store import ShardKey, node_of
+from cluster.switch import FIRST_EFFECT_MS, Switch
 from cluster.timers import Timers
 
 GATHER_LOAD_MS = 15
@@ -49,11 +50,11 @@ class Opening:
     """An active that does not serve yet."""
 
     start: Start
+    switch: Switch
     undecoded: list[tuple[str, bytes]]
     unread: list[tuple[str, Exception]] = field(default_factory=list)
     """Records that cannot be read. One of them shall not stop node after node."""
     is_open: bool = False
-    moved: bool = False
     barrier: int | None = None
 
 
@@ -104,6 +105,7 @@ class Shard:
         self.machine = self._new_machine()
         self.records: dict[str, Any] = {}
         self._opening: Opening | None = None
+        self._switch: Switch | None = None  # how it came to serve, until that has been told
         self.serving = False
         self.held_up = False
         """Stepping has stopped: handing over, or stopping."""
@@ -139,6 +141,9 @@ class Shard:
         if self.serving and not self.held_up:
             self._fire()
             self._redrive_some()
+            switch = self._switch
+            if switch and self._outside.now_ms() - switch.serving_ms > FIRST_EFFECT_MS:
+                self._tell(switch)
 
     def next_ms(self) -> int | None:
         """The node's monotonic time at which `tick` has something to do besides beats."""
@@ -359,6 +364,10 @@ class Shard:
                 ready = held.popleft()
                 for effect in ready.effects:
                     self._outside.perform(effect)
+                switch = self._switch
+                if switch is not None and ready.effects:
+                    switch.first_effect_ms = self._outside.now_ms()
+                    self._tell(switch)
                 for callback in ready.callbacks:
                     callback(True)
                 if held is not self._held:
@@ -388,7 +397,15 @@ class Shard:
         self.held_up = False
         log = self.core.log
         at_end = log.at_end()
-        opening = self._opening = Opening(start, list(at_end.items()))
+        switch = Switch(
+            self.core.epoch,
+            node_of(start.old_active),
+            *start.suspicion,
+            asked_ms=start.asked_ms,
+            won_ms=self._outside.now_ms(),
+            records=len(at_end),
+        )
+        opening = self._opening = Opening(start, switch, list(at_end.items()))
         opening.undecoded.reverse()
         self._outside.note(
             "elected", shard=self.name, epoch=self.core.epoch, records=len(at_end), lost=start.lost
@@ -396,7 +413,7 @@ class Shard:
 
         def moved() -> None:
             if self._opening is opening:
-                opening.moved = True
+                switch.moved_ms = self._outside.now_ms()
                 opening.barrier = self.core.append(())
                 self.core.flush()
                 self._try_serve(opening)
@@ -432,6 +449,7 @@ class Shard:
             self._outside.broken(error)
             return
         opening.is_open = True
+        opening.switch.read_ms = self._outside.now_ms()
         self._try_serve(opening)
 
     def _try_serve(self, opening: Opening) -> None:
@@ -446,6 +464,8 @@ class Shard:
         start = opening.start
         self._redrive = deque(self.records)
         self._redrive_at_ms = self._outside.now_ms()
+        self._switch = opening.switch
+        self._switch.serving_ms = self._outside.now_ms()
         self._outside.note("serving", shard=self.name, epoch=self.core.epoch)
         if start.lost:
             self._run(ClusterLost(self.name, self.core.epoch))
@@ -454,6 +474,10 @@ class Shard:
         self._outside.serving(lost=start.lost)
         if self.serving:
             self._redrive_some()
+
+    def _tell(self, switch: Switch) -> None:
+        self._switch = None
+        self._outside.switched(switch)
 
     def _give_up(self, key: str, error: Exception) -> None:
         """A record that cannot be read is deleted, and the machine ends what it was part of."""

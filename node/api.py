@@ -13,7 +13,7 @@ from grpc.aio import Channel, ServicerContext
 
 from keepline.v1 import api_pb2, api_pb2_grpc
 
-READABLE = ("status", "calls", "queues", "agents", "cdr", "events", "trace")
+READABLE = ("status", "calls", "queues", "agents", "cdr", "events", "failovers", "trace")
 
 MAX_DOCUMENT = 64 << 20
 """Bytes of one answer."""

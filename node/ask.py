@@ -86,7 +86,10 @@ class Cluster:
         return merge.rows(answers)
 
     async def history(self, what: str, *, call: str = "", limit: int = 0) -> list[dict[str, Any]]:
-        """CDRs or events: as a node reads them, else from the database. Raises Unreachable."""
+        """CDRs, events or failovers as a node reads them, else as the database has them.
+
+        Raises Unreachable.
+        """
         with contextlib.suppress(Unreachable):
             found = await self.client.first(
                 await self.addresses(),
@@ -103,9 +106,15 @@ class Cluster:
             raise Unreachable("no node answers")
         if not self.directory.events.exists():
             raise Unreachable("no node answers and there is no database of events")
-        read = events_db.read_cdr if what == "cdr" else events_db.read_events
+        path = self.directory.events
         try:
-            return read(self.directory.events, call=call, limit=limit)
+            match what:
+                case "cdr":
+                    return events_db.read_cdr(path, call=call, limit=limit)
+                case "failovers":
+                    return events_db.read_failovers(path, limit=limit)
+                case _:
+                    return events_db.read_events(path, call=call, limit=limit)
         except sqlite3.Error as error:
             raise Unreachable(f"no node answers and {self.directory.events}: {error}") from None
 

@@ -178,6 +178,14 @@ def events(
 
 
 @app.command()
+def failovers(
+    data: Data = None, connect: Connect = None, as_json: Json = False, limit: Limit = 0
+) -> None:
+    """Every switch of a shard to another node: why, and how long each step of it took."""
+    put_history("failovers", data, connect, as_json, "", limit)
+
+
+@app.command()
 def trace(
     call: Annotated[str, typer.Argument(help="The id of a call, or a Call-ID.")],
     data: Data = None,

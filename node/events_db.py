@@ -64,6 +64,7 @@ CREATE TABLE IF NOT EXISTS events (
 );
 CREATE INDEX IF NOT EXISTS events_call ON events (call) WHERE call <> '';
 CREATE INDEX IF NOT EXISTS events_received ON events (shard, call) WHERE kind = 'received';
+CREATE INDEX IF NOT EXISTS events_failover ON events (n) WHERE kind = 'failover';
 CREATE TABLE IF NOT EXISTS dialogs (call_id TEXT PRIMARY KEY, call TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cdr (
     n INTEGER PRIMARY KEY,
@@ -276,10 +277,23 @@ def read_events(path: Path, *, call: str = "", limit: int = 0) -> list[dict[str,
     if not is_there(path):
         return []
     with reading(path) as connection:
-        where, values = only(connection, call)
-        rows = connection.execute(
-            f"{SELECT_EVENTS}{where} ORDER BY n DESC LIMIT ?", (*values, limit or DEFAULT_LIMIT)
-        ).fetchall()
+        return newest_events(connection, *only(connection, call), limit)
+
+
+def read_failovers(path: Path, *, limit: int = 0) -> list[dict[str, Any]]:
+    """The newest `limit` switches of any shard to another node, oldest first."""
+    if not is_there(path):
+        return []
+    with reading(path) as connection:  # literally as in the partial index, so that it is used
+        return newest_events(connection, " WHERE kind = 'failover'", (), limit)
+
+
+def newest_events(
+    connection: sqlite3.Connection, where: str, values: tuple[str, ...], limit: int
+) -> list[dict[str, Any]]:
+    rows = connection.execute(
+        f"{SELECT_EVENTS}{where} ORDER BY n DESC LIMIT ?", (*values, limit or DEFAULT_LIMIT)
+    ).fetchall()
     rows.sort(key=lambda row: (row[4], row[0]))
     return [as_event(row) for row in rows]
 

@@ -20,6 +20,7 @@ from cluster.io.clock import wall_ms
 from cluster.io.host import Host, ShardSpec
 from cluster.io.process import this_process
 from cluster.io.sqlite import SqliteStore
+from cluster.switch import Switch
 from failover.io.bind import BindDriver
 from media_servers.io.client import Client
 from media_servers.verbs import Event
@@ -64,6 +65,7 @@ class Node:
         self.metrics = Metrics()
         self.metrics_port = 0
         self.draining = False
+        self._adopted: dict[str, int] = {}  # calls of a shard when this node took it over
         self._lag = Lag()
         self._commit_lags = {name: Lag() for name in centre.shards}
         self._lag_timer: asyncio.TimerHandle | None = None
@@ -120,6 +122,7 @@ class Node:
             move_address=lambda which, old: self.mover.move(which, old),
             on_serving=self._serving,
             on_deposed=lambda which: shard.release(),
+            on_switched=self._switched,
         )
 
     # Life.
@@ -170,8 +173,15 @@ class Node:
     def _serving(self, name: str, lost: bool) -> None:
         state = self.host.shard(name).state()
         self.shards[name].serve(state.epoch)
+        self._adopted[name] = view.counts(self.host.shard(name).records)["calls"]
         say(f"shard {name} is served by {self.options.name}, epoch {state.epoch}")
         self._post(name, inputs.Configure(self.centre))
+
+    def _switched(self, name: str, switch: Switch) -> None:
+        """The switch becomes a fact of its own: it is in the database as long as its calls are."""
+        fields = switch.document() | {"to": self.options.name, "calls": self._adopted.pop(name, 0)}
+        log.info("switched", shard=name, epoch=switch.epoch, **fields)
+        self._post(name, inputs.Switched(fields))
 
     def _knows(self, name: str, invite: Message) -> bool:
         shard = self.host.shard(name)
@@ -223,7 +233,7 @@ class Node:
                 return await self._status()
             case "calls" | "queues" | "agents":
                 return await self._rows(what)
-            case "cdr" | "events" | "trace":
+            case "cdr" | "events" | "failovers" | "trace":
                 try:
                     return await asyncio.to_thread(self._history, what, call, limit)
                 except sqlite3.Error as error:
@@ -328,6 +338,8 @@ class Node:
                 return events_db.read_cdr(path, call=call, limit=limit)
             case "events":
                 return events_db.read_events(path, call=call, limit=limit)
+            case "failovers":
+                return events_db.read_failovers(path, limit=limit)
             case _:
                 return self._trace(call)
 

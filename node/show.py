@@ -192,6 +192,27 @@ def events(rows: Sequence[Document]) -> RenderableType:
     return listed(made, rows, "no events")
 
 
+def failovers(rows: Sequence[Document]) -> RenderableType:
+    """Moments in ms since the suspicion: epoch asked for and won, address here, records read."""
+    made = table(
+        "at", "shard", "epoch>", "from", "to", "why",
+        "asked>", "won>", "moved>", "read>", "serving>", "first effect>", "calls>",
+    )  # fmt: skip
+    moments = ("asked_ms", "won_ms", "moved_ms", "read_ms", "serving_ms", "first_effect_ms")
+    for row in rows:
+        made.add_row(
+            clock(row["at"]),
+            row["shard"],
+            plain(row["epoch"]),
+            plain(row.get("from")),
+            plain(row.get("to")),
+            plain(row.get("why")),
+            *(plain(row.get(moment)) for moment in moments),
+            plain(row.get("calls")),
+        )
+    return listed(made, rows, "no shard has been taken over")
+
+
 def trace(document: Document) -> RenderableType:
     """A call's steps: its events with their epoch, and the messages with the node that saw them."""
     made = table("at", "node", "epoch>", "what", "details")
@@ -224,5 +245,6 @@ ROWS: dict[str, Callable[[Sequence[Document]], RenderableType]] = {
     "agents": agents,
     "cdr": cdr,
     "events": events,
+    "failovers": failovers,
 }
 """How each list of rows is shown."""

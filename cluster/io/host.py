@@ -37,6 +37,7 @@ from cluster.store import (
     node_of,
     process_of,
 )
+from cluster.switch import Switch
 
 TICK_MS = 10
 LOCKED_MS = 200
@@ -70,6 +71,8 @@ class ShardSpec:
     """(shard, lost): start reading the socket."""
     on_deposed: Callable[[str], None]
     """(shard): close the socket. May come without `on_serving` before it, and twice."""
+    on_switched: Callable[[str, Switch], None] = lambda shard, switch: None
+    """(shard, how it went): this node has become active."""
     check: bool = False
     """Tests: a record changed without being reported raises."""
 

@@ -17,6 +17,7 @@ from cluster.roles import Active, Found
 from cluster.runtime import Shard
 from cluster.snapshot import BadSnapshot, Snapshot, decode_snapshot, encode_snapshot
 from cluster.store import Lost, StoreAway, Unknown, Won, decode_key
+from cluster.switch import Switch
 
 if TYPE_CHECKING:
     from cluster.io.host import Host, ShardSpec
@@ -185,6 +186,9 @@ class ShardIo:
 
     def serving(self, *, lost: bool) -> None:
         self._spec.on_serving(self._name, lost)
+
+    def switched(self, switch: Switch) -> None:
+        self._spec.on_switched(self._name, switch)
 
     def deposed(self) -> None:
         self._stop_moving()

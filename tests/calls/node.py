@@ -14,6 +14,7 @@ from cluster.roles import Found
 from cluster.runtime import Shard
 from cluster.snapshot import Snapshot
 from cluster.store import Lost, Unknown, Won
+from cluster.switch import Switch
 from media_servers import verbs
 from media_servers.verbs import Refused, Session
 from sip.dialog import origin, refuse
@@ -195,6 +196,9 @@ class Node:
         if world.media.is_up:
             self.media_up()
         self.post(inputs.Configure(world.centre))
+
+    def switched(self, switch: Switch) -> None:
+        self.post(inputs.Switched(switch.document()))
 
     def deposed(self) -> None:
         raise AssertionError("nobody else leads")

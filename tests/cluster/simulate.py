@@ -14,6 +14,7 @@ from cluster.roles import Active, Found
 from cluster.runtime import Shard
 from cluster.snapshot import Snapshot, decode_snapshot, encode_snapshot
 from cluster.store import Lost, Unknown, Won, decode_key, node_of, process_of
+from cluster.switch import Switch
 from tests.cluster.toy import Add, Confirm, Done, Toy
 
 TICK_MS = 20
@@ -148,6 +149,9 @@ class Process:
     def serving(self, *, lost: bool) -> None:
         self.sim.served(self, lost=lost)
 
+    def switched(self, switch: Switch) -> None:
+        self.sim.switches.append(switch)
+
     def deposed(self) -> None:
         self.sim.count("deposed")
 
@@ -190,6 +194,7 @@ class Simulation:
         self.gather_ms = self.random.choice([1, 1, 4, 20])
         """Batches take at least so long to gather: as on a node that is busy with other shards."""
         self.counts: dict[str, int] = {}
+        self.switches: list[Switch] = []
         self.trace: list[tuple[Any, ...]] = []
         self.acked: dict[str, str] = {}
         self.done: dict[str, int] = {}

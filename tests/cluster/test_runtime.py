@@ -509,3 +509,43 @@ def test_each_event_has_random_bytes_of_its_own() -> None:
     step = active.shard._step()
     assert len({step.token(4), step.token(4)}) == 2
     assert len(step.token(4)) == 8
+
+
+def test_a_takeover_tells_why_it_came_and_how_long_each_step_took() -> None:
+    sim, active = world()
+    active.shard.handle(Add("x", "op1"))
+    commit(sim, active)
+    sim.switches.clear()
+    sim.crash(active.node, 60_000)
+    new = successor(sim, active)
+    wait(sim, lambda: sim.switches != [])
+
+    (switch,) = sim.switches
+    assert (switch.old, switch.why, switch.records) == (active.node, "process gone", 1)
+    assert switch.epoch == new.shard.core.epoch
+    found = switch.document()
+    moments = [found[f"{what}_ms"] for what in ("asked", "won", "moved", "serving", "first_effect")]
+    assert moments == sorted(moments)  # type: ignore[type-var]  # all are numbers: op1 is re-driven
+    assert found["first_effect_ms"] is not None
+
+
+def test_a_hung_active_a_hand_over_and_a_first_start_are_told_apart() -> None:
+    sim, active = world()
+    assert [(switch.old, switch.why) for switch in sim.switches] == []
+    wait(sim, lambda: sim.switches != [])
+    assert [(switch.old, switch.why) for switch in sim.switches] == [("", "started")]
+    assert sim.switches[0].first_effect_ms is None
+
+    sim.switches.clear()
+    to = active.shard.core.successors()[0]
+    active.shard.hand_over(to)
+    new = successor(sim, active)
+    wait(sim, lambda: sim.switches != [])
+    assert [(switch.old, switch.why) for switch in sim.switches] == [(active.node, "hand-over")]
+
+    sim.switches.clear()
+    sim.paused[new.node] = sim.now_ms + 2_000
+    successor(sim, new)
+    wait(sim, lambda: sim.switches != [])
+    assert sim.switches[0].old == new.node
+    assert sim.switches[0].why.startswith("silent for ")

@@ -56,6 +56,10 @@ def test_after_kill_9_both_byes_get_200_and_one_cdr_exists(
         assert uas.wait(30) == 0
         (cdr,) = until("the CDR", lambda: made.ask("cdr"))
         assert cdr["outcome"] == "answered"
+        switch = made.ask("failovers")[-1]
+        assert (switch["from"], switch["calls"]) == (name, 1)
+        assert 0 <= switch["asked_ms"] <= switch["won_ms"] <= switch["moved_ms"]
+        assert switch["moved_ms"] <= switch["serving_ms"]
         assert made.shard()["epoch"] > epoch
         assert made.ask("status")["ledger"]["unaccounted"] == 0
     finally:

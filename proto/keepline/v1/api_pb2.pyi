@@ -24,7 +24,7 @@ class ReadRequest(_message.Message):
     CALL_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     what: _builtins.str
-    """"status", "calls", "queues", "agents", "cdr", "events", "trace" """
+    """"status", "calls", "queues", "agents", "cdr", "events", "failovers", "trace" """
     call: _builtins.str
     """For "trace": the id or the Call-ID of a call. For "cdr" and "events": only this call."""
     limit: _builtins.int
