@@ -208,8 +208,8 @@ class Node:
 
     def refuse(self, shard: str) -> str:
         """Why this node takes no new call of the shard now; empty: it does."""
-        if self.draining:
-            return "draining"
+        if self.draining and not self.host.shard(shard).core.successors():
+            return "draining"  # a shard that can be handed over takes its new calls along
         if not self.media.is_up:
             return "no_media"
         commit_ms = self._commit_lags[shard].ms

@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from node.ask import Cluster as Asked
 from node.ask import NoCluster, cluster
 from node.directory import Directory
 from node.phones import Phones, PhonesFailed
-from tests.e2e.cluster import Cluster, own_address
+from tests.e2e.cluster import KEEPLINE, Cluster, own_address
 from tests.e2e.load import Load
 from tests.e2e.people import People, centre_of, parts
 from tests.e2e.seen import Findings, delays
@@ -44,13 +44,21 @@ POLL_S = 0.25
 class Scene:
     """One run on a cluster of its own. Use it as `async with playing(...)`."""
 
-    def __init__(self, folder: Path, people: People, *, seed: int = 1, nodes: int = 3) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        people: People,
+        *,
+        seed: int = 1,
+        nodes: int = 3,
+        command: Sequence[str] = KEEPLINE,
+    ) -> None:
         self.folder = folder
         network = own_address().rpartition(".")[0]
         self.names = [f"n{number + 1}" for number in range(nodes)]
         self.parts = parts(people, network, self.names)
         self.people = people
-        self.cluster = Cluster(folder, centre_of(self.parts), nodes=nodes)
+        self.cluster = Cluster(folder, centre_of(self.parts), nodes=nodes, command=command)
         self.phones = {
             part.shard: Phones(folder, part.shard, part.words(seed + place))
             for place, part in enumerate(self.parts)
@@ -327,10 +335,15 @@ class Scene:
 
 @contextlib.asynccontextmanager
 async def playing(
-    folder: Path, people: People, *, seed: int = 1, nodes: int = 3
+    folder: Path,
+    people: People,
+    *,
+    seed: int = 1,
+    nodes: int = 3,
+    command: Sequence[str] = KEEPLINE,
 ) -> AsyncIterator[Scene]:
     """A scene on a cluster that is ready; everything of it is ended afterwards."""
-    scene = Scene(folder, people, seed=seed, nodes=nodes)
+    scene = Scene(folder, people, seed=seed, nodes=nodes, command=command)
     try:
         async with cluster(scene.cluster.data, None) as found:
             await scene.start(found)
