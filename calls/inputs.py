@@ -108,6 +108,12 @@ class LostCall(msgspec.Struct, frozen=True, gc=False):
     was_answered: bool
 
 
+class SipDead(msgspec.Struct, frozen=True, gc=False):
+    """The active node's SIP side does not answer although its links live: it hands over."""
+
+    node: str
+
+
 class Switched(msgspec.Struct, frozen=True, gc=False):
     """This node has taken the shard over, and how that went: see `cluster.switch`."""
 

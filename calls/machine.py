@@ -135,6 +135,8 @@ class Calls:
                 self._set_agent(t, event)
             case inputs.Configure():
                 self._configure(t, event.centre)
+            case inputs.SipDead():
+                t.fact("sip_dead", node=event.node)
             case inputs.Switched():
                 t.fact("failover", "", **event.fields)
             case inputs.CloseLost():

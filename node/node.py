@@ -32,7 +32,7 @@ from node.lost import left_behind
 from node.messages import MessageRing
 from node.metrics import Metrics, Sample
 from node.options import NodeOptions
-from node.overload import Lag, is_overloaded
+from node.overload import COMMIT_MS_MAX, LAG_MS_MAX, Lag, is_overloaded
 from node.say import say
 from node.shard import CallShard
 from sip.message import Message
@@ -87,6 +87,8 @@ class Node:
                 refuse=self.refuse,
                 knows=self._knows,
                 find_lost=self._find_lost,
+                is_slow=self._is_slow,
+                give_away=self._give_away,
                 post=self._post,
             )
             for name, shard in centre.shards.items()
@@ -187,6 +189,20 @@ class Node:
         shard = self.host.shard(name)
         assert isinstance(shard.machine, Calls)
         return shard.machine.knows(shard.records, invite)
+
+    def _is_slow(self, name: str) -> bool:
+        """Can nothing of the shard be answered in time, for another reason than its socket?"""
+        return self._lag.ms > LAG_MS_MAX or self.host.shard(name).commit_age_ms() > COMMIT_MS_MAX
+
+    def _give_away(self, name: str) -> None:
+        """This node is alive in all but its SIP side: another one shall have the shard."""
+        log.error("sip side dead", shard=name, node=self.options.name)
+        self._post(name, inputs.SipDead(self.options.name))
+        self.host.spawn(self._hand_over(name))
+
+    async def _hand_over(self, name: str) -> None:
+        if not await self.host.hand_over(name):
+            log.error("no node could take the shard", shard=name, node=self.options.name)
 
     def _find_lost(self, name: str, epoch: int) -> None:
         self.host.spawn(self._close_lost(name, epoch))
@@ -290,6 +306,10 @@ class Node:
                 f"{self.directory.store} was removed: the nodes that run go on without it, "
                 "and none that stops can come back"
             )
+        for name, shard in self.shards.items():
+            if shard.probe.is_dead:
+                where = f"{shard.sip[0]}:{shard.sip[1]}"
+                found.append(f"shard {name}: {where} does not answer on {self.options.name}")
         for name, state in self.host.states().items():
             if state.serving and len(state.in_sync) == 1 and len(self.options.peers) > 1:
                 found.append(f"shard {name} has no standby in sync: one more failure loses calls")

@@ -20,6 +20,7 @@ from media_servers.verbs import Applied, MediaError, Refused, Session, Unreachab
 from node.events_db import EventsDb
 from node.messages import MessageRing
 from node.outbox import OutboxDrain
+from node.sip_probe import SipProbe
 from sip.dialog import origin, refuse
 from sip.io.udp import Port
 from sip.message import Message, refusal_headers
@@ -52,11 +53,14 @@ class CallShard:
         refuse: Callable[[str], str],
         knows: Callable[[str, Message], bool],
         find_lost: Callable[[str, int], None],
+        is_slow: Callable[[str], bool],
+        give_away: Callable[[str], None],
         post: Callable[[str, Any], None],
     ) -> None:
         """`refuse(shard)`: why this node takes no new call of it now, or nothing; `knows(shard,
         invite)`: is it a repeat of one that was taken; `find_lost(shard, epoch)`: the calls that
-        were open before that epoch are to be closed."""
+        were open before that epoch are to be closed; `is_slow(shard)`: nothing of it is answered
+        in time now; `give_away(shard)`: its address is dead here."""
         self.name = name
         self.sip = sip
         self.epoch = 0
@@ -70,6 +74,7 @@ class CallShard:
         self._layer: Layer | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self.probe = SipProbe(sip, excused=lambda: is_slow(name), hand_over=lambda: give_away(name))
         self.outbox = OutboxDrain(name, database, self._post)
         self.port_dropped = 0
 
@@ -104,6 +109,7 @@ class CallShard:
             ),
         )
         self._port.start(asyncio.get_running_loop(), self._receive)
+        self.probe.start()
         self._media.watch(self.name, epoch)
         if self._media.is_up:
             self.compare_media()
@@ -118,6 +124,7 @@ class CallShard:
             self._port.close()
             self._port = None
         self._layer = None
+        self.probe.stop()
         self._media.unwatch(self.name)
         self.outbox.stop()
         for task in list(self._tasks):
@@ -127,12 +134,14 @@ class CallShard:
 
     def _send(self, datagram: bytes, destination: Address) -> None:
         if self._port is not None:
-            self._ring.saw(self.name, "out", datagram, destination)
+            if destination != self.probe.address:
+                self._ring.saw(self.name, "out", datagram, destination)
             self._port.send(datagram, destination)
 
     def _receive(self, datagram: bytes, source: Address) -> None:
         if self._layer is not None:
-            self._ring.saw(self.name, "in", datagram, source)
+            if source != self.probe.address:
+                self._ring.saw(self.name, "in", datagram, source)
             self._layer.receive(datagram, source, now_ms())
 
     def _tick(self) -> None:
