@@ -25,7 +25,17 @@ def _enter(t: Turn, agent: AgentState, state: str, reason: str = "", until_ms: i
 
 
 def settle(t: Turn, agent: AgentState) -> bool:
-    """End a pause or wrap-up that is over; whether he is idle now and may be offered a call."""
+    """End a pause or wrap-up that is over; whether he is idle now and may be offered a call.
+
+    Who is declared no more is forgotten once he has no call.
+    """
+    if agent.id not in t.centre.agents:
+        t.book.acd.busy(agent.id)
+        if not agent.call and not agent.leg:
+            t.tx.delete(f"agent/{agent.id}")
+            t.book.agents.pop(agent.id, None)
+            t.fact("agent", agent=agent.id, state="removed", reason="configured")
+        return False
     if agent.state in ("wrap_up", "paused") and agent.until_ms <= t.now_ms:
         _resume(t, agent)
     idle = agent.state == "ready" and not agent.leg and not agent.call
@@ -112,5 +122,6 @@ def declare(t: Turn, name: str) -> AgentState:
         idle_ms=t.now_ms,
     )
     t.tx.put(f"agent/{name}", agent)
+    t.book.agents[name] = None
     t.fact("agent", agent=name, state=agent.state, reason=agent.reason)
     return agent

@@ -17,6 +17,9 @@ class Shard(msgspec.Struct, frozen=True):
     """Where its calls arrive, whichever node is active."""
     preferred: tuple[str, ...] = ()
     """Nodes that should be active, best first; the others follow in order of name."""
+    elsewhere: str = ""
+    """What becomes of calls to another shard's number: relay, redirect or refuse; empty: as the
+    centre says."""
 
 
 class Number(msgspec.Struct, frozen=True):
@@ -54,6 +57,13 @@ class Agent(msgspec.Struct, frozen=True):
     """In which he starts: ready, not_ready or signed_out."""
 
 
+class ClosingQueue(msgspec.Struct, frozen=True):
+    """A queue that is declared no more, as it was declared last, with the agents who served it."""
+
+    queue: Queue
+    agents: dict[str, Agent]
+
+
 class Centre(msgspec.Struct, frozen=True):
     """All that is declared in one file."""
 
@@ -63,7 +73,16 @@ class Centre(msgspec.Struct, frozen=True):
     shards: dict[str, Shard]
     max_calls: int = 10_000
     """Calls at once in one shard; more are refused with 503."""
+    elsewhere: str = "relay"
+    """What becomes of a call to a number of a shard other than the one it came to."""
+    closing: dict[str, Shard] = {}
+    """Shards that are declared no more, until their calls have ended: no file says this, it follows
+    from what was declared before."""
 
     def shard_of_number(self, number: str) -> str:
         """The shard that takes calls to `number`. Raises KeyError when it is unknown."""
         return self.queues[self.numbers[number].queue].shard
+
+    def shard_of_agent(self, agent: str) -> str:
+        """The shard that decides for `agent`. Raises KeyError when he is unknown."""
+        return self.queues[self.agents[agent].queues[0]].shard

@@ -428,6 +428,8 @@ def close(t: Turn, call: Call, *, outcome: str, cause: str, by: str) -> None:
     t.book.acd.leave(call.id)
     t.tx.delete(f"call/{call.id}")
     t.book.calls.pop(call.id, None)
+    if call.queue in t.book.closing:
+        t.book.closing[call.queue] -= 1
     t.wanted.pop(call.id, None)
     t.emit(DeleteMedia(call.id))
     waited_until = call.answered_ms or t.now_ms
@@ -492,7 +494,7 @@ def hang_up_all(t: Turn, call: str) -> None:
         if leg is not None and leg.call == call:
             legs.hang_up(t, t.edit_leg(name))
             leg_over_if_ended(t, leg)
-    for agent_id in t.book.agents:
+    for agent_id in tuple(t.book.agents):
         agent = t.agent(agent_id)
         if agent is not None and agent.call == call:
             agents.call_over(t, t.edit_agent(agent_id), wrap_up_ms=0, talked=False)

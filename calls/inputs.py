@@ -84,9 +84,10 @@ class Drained(msgspec.Struct, frozen=True, gc=False):
 
 
 class Configure(msgspec.Struct, frozen=True, gc=False):
-    """The centre as this node knows it."""
+    """The centre as this node knows it: this version of it."""
 
     centre: Centre
+    version: int = 1
 
 
 class SetAgent(msgspec.Struct, frozen=True, gc=False):

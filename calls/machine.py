@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from calls import agents, flow, inputs, legs, media, signalling
+from calls import agents, configure, flow, inputs, legs, media, signalling
 from calls.acd.engine import Acd
 from calls.centre import Address, Centre
 from calls.effects import ApplyMedia, FindLost, Publish
@@ -48,7 +48,7 @@ class Calls:
     def __init__(self, shard: str, sip: Address, centre: Centre) -> None:
         self._shard = shard
         self._sip = sip
-        self._book = Book(centre, shard)
+        self._book = Book(Settings(centre), shard)
 
     # Records.
 
@@ -77,7 +77,7 @@ class Calls:
     def open(self, records: Mapping[str, Any]) -> None:
         """Queues, idle agents and dialogs as the records have them."""
         settings: Settings | None = records.get("settings")
-        book = Book(settings.centre if settings else self._book.centre, self._shard)
+        book = Book(settings or Settings(self._book.declared), self._shard)
         for key, record in records.items():
             match record:
                 case Leg():
@@ -87,11 +87,14 @@ class Calls:
                     if record.state == WAITING:
                         _wait(book.acd, record)
                 case AgentState():
+                    book.agents[record.id] = None
                     agent = book.centre.agents.get(record.id)
                     if agent and record.state == "ready" and not record.leg and not record.call:
                         book.acd.idle(record.id, queues=agent.queues, idle_ms=record.idle_ms)
                 case _:
                     assert key
+        if settings is not None:
+            book.closing = book.calls_in(settings.closing, lambda name: records[f"call/{name}"])
         self._book = book
 
     # Steps.
@@ -134,7 +137,7 @@ class Calls:
             case inputs.SetAgent():
                 self._set_agent(t, event)
             case inputs.Configure():
-                self._configure(t, event.centre)
+                configure.configure(t, event)
             case inputs.SipDead():
                 t.fact("sip_dead", node=event.node)
             case inputs.Switched():
@@ -207,28 +210,11 @@ class Calls:
             )
 
     def _set_agent(self, t: Turn, event: inputs.SetAgent) -> None:
+        if t.agent(event.agent) is None:
+            return  # the shard does not know yet, or no longer, whom its node knows
         agent = t.edit_agent(event.agent)
         agents.ask(t, agent, event.state, event.reason)
         flow.settle(t, agent)
-
-    def _configure(self, t: Turn, centre: Centre) -> None:
-        """Decide by `centre` from now on. Agents who are gone from it finish their call."""
-        known: Settings | None = t.tx.get("settings")
-        if known is not None and known.centre == centre:
-            return
-        t.tx.put("settings", Settings(centre, known.version + 1 if known else 1))
-        old = self._book
-        t.book.centre = t.centre = centre
-        fresh = Book(centre, self._shard)
-        for name in old.agents:
-            if name not in fresh.agents and t.agent(name) is not None:
-                t.book.acd.busy(name)
-                t.tx.delete(f"agent/{name}")
-        t.book.agents = fresh.agents
-        for name in fresh.agents:
-            found = t.agent(name)
-            flow.settle(t, agents.declare(t, name) if found is None else t.edit_agent(name))
-        t.fact("configured", version=known.version + 1 if known else 1)
 
     def redrive(self, tx: Step, key: str) -> None:
         t = self._turn(tx)
@@ -286,7 +272,9 @@ class Calls:
 
 
 def _finish(t: Turn) -> None:
-    """What a step leaves to its end: the media it wants, and its facts."""
+    """What a step leaves to its end: queues to close, the media it wants, and its facts."""
+    if t.book.closing:
+        configure.close_queues(t)
     for session in t.wanted.values():
         t.emit(ApplyMedia(session))
     facts = t.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from calls.centre import Centre
+from calls.centre import Centre, ClosingQueue
 from media_servers.verbs import Leg as MediaLeg
 from media_servers.verbs import Session
 from sip.dialog import Dialog, Origin
@@ -187,7 +187,10 @@ class Settings(msgspec.Struct, gc=False):
     """The configuration that this shard decides by."""
 
     centre: Centre
+    """As it is declared."""
     version: int = 1
+    closing: dict[str, ClosingQueue] = {}
+    """Queues of this shard that are declared no more and still have calls."""
 
 
 class Lost(msgspec.Struct, array_like=True, gc=False):

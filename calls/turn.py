@@ -1,11 +1,12 @@
 """One step at work: the records it may touch, the indexes over them, the facts it states."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from calls.acd.engine import Acd
 from calls.centre import Address, Centre, Queue
-from calls.records import WAITING, AgentState, Call, Event, Ledger, Leg, Outbox
+from calls.in_force import in_force
+from calls.records import WAITING, AgentState, Call, Event, Ledger, Leg, Outbox, Settings
 from media_servers.verbs import Session
 
 MAX_FACTS = 10_000
@@ -33,17 +34,36 @@ class Tx(Protocol):
 class Book:
     """Indexes over the records of a shard; derived, so never replicated."""
 
-    def __init__(self, centre: Centre, shard: str) -> None:
-        self.centre = centre
+    def __init__(self, settings: Settings, shard: str) -> None:
+        self._shard = shard
+        self.declared: Centre
+        """The whole centre: which numbers there are, and whose they are."""
+        self.centre: Centre
+        """What this shard decides by: its own queues and agents."""
+        self.decide_by(settings)
         self.calls: dict[str, None] = {}
+        self.closing: dict[str, int] = {}
+        """How many calls there are in each closing queue."""
         self.legs: dict[str, tuple[str, ...]] = {}
         """Ids of legs by the dialog's Call-ID; one but for forks and refused retries."""
-        self.agents = [
-            name
-            for name, agent in centre.agents.items()
-            if centre.queues[agent.queues[0]].shard == shard
-        ]
-        self.acd = Acd([name for name, queue in centre.queues.items() if queue.shard == shard])
+        self.agents: dict[str, None] = {}
+        """Who has a record: the declared ones, and those who finish a call."""
+        self.acd = Acd(tuple(self.centre.queues))
+
+    def decide_by(self, settings: Settings) -> None:
+        self.declared = settings.centre
+        self.centre = in_force(settings.centre, self._shard, settings.closing)
+
+    def calls_in(
+        self, queues: Iterable[str], call_of: Callable[[str], Call | None]
+    ) -> dict[str, int]:
+        """How many calls came to each of the queues and have not ended."""
+        found = dict.fromkeys(queues, 0)
+        for name in self.calls if found else ():
+            call = call_of(name)
+            if call is not None and call.queue in found:
+                found[call.queue] += 1
+        return found
 
     def add_leg(self, call_id: str, leg: str) -> None:
         self.legs[call_id] = (*self.legs.get(call_id, ()), leg)

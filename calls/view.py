@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from calls.centre import Centre
+from calls.in_force import in_force
 from calls.records import (
     OFFERING,
     PROMPT,
@@ -95,10 +95,14 @@ def ledger(records: Mapping[str, Any], live: Document | None = None) -> Document
 
 
 def queues(records: Mapping[str, Any], shard: str, now_ms: int) -> list[Document]:
-    """Every queue of the shard with who waits in it and which agents serve it."""
-    centre = centre_of(records)
-    if centre is None:
+    """Every queue of the shard with who waits in it and which agents serve it.
+
+    `removed`: it is declared no more, takes no new calls and goes with its last one.
+    """
+    settings = settings_of(records)
+    if settings is None:
         return []
+    centre = in_force(settings.centre, shard, settings.closing)
     waits: dict[str, list[int]] = {name: [] for name in centre.queues}
     talking = dict.fromkeys(centre.queues, 0)
     for record in records.values():
@@ -123,17 +127,22 @@ def queues(records: Mapping[str, Any], shard: str, now_ms: int) -> list[Document
                 name in agent.queues and states.get(agent_id) == "ready"
                 for agent_id, agent in centre.agents.items()
             ),
+            "removed": name in settings.closing,
         }
         for name, queue in centre.queues.items()
-        if queue.shard == shard
     ]
 
 
 def agents(records: Mapping[str, Any], shard: str, now_ms: int) -> list[Document]:
-    """Every agent of the shard and the state he is in."""
-    centre = centre_of(records)
-    if centre is None:
+    """Every agent of the shard and the state he is in.
+
+    `removed`: he is declared no more, and finishes what he has.
+    """
+    settings = settings_of(records)
+    if settings is None:
         return []
+    centre = in_force(settings.centre, shard, settings.closing)
+    declared = in_force(settings.centre, shard, {}).agents
     found = [record for record in records.values() if isinstance(record, AgentState)]
     found.sort(key=lambda agent: agent.id)
     return [
@@ -146,11 +155,23 @@ def agents(records: Mapping[str, Any], shard: str, now_ms: int) -> list[Document
             "for_ms": now_ms - agent.since_ms,
             "call": agent.call,
             "queues": list(centre.agents[agent.id].queues) if agent.id in centre.agents else [],
+            "removed": agent.id not in declared,
         }
         for agent in found
     ]
 
 
-def centre_of(records: Mapping[str, Any]) -> Centre | None:
-    settings: Settings | None = records.get("settings")
-    return settings.centre if settings else None
+def version(records: Mapping[str, Any]) -> int:
+    """The version of the centre that the shard decides by; 0: it knows none yet."""
+    settings = settings_of(records)
+    return settings.version if settings else 0
+
+
+def is_served_out(records: Mapping[str, Any]) -> bool:
+    """Is nothing left that a call, a phone or the database still waits for?"""
+    return records.keys() <= {"settings", "ledger"}
+
+
+def settings_of(records: Mapping[str, Any]) -> Settings | None:
+    found: Settings | None = records.get("settings")
+    return found

@@ -36,9 +36,10 @@ def audit_records(
     calls = {key[5:]: record for key, record in records.items() if key.startswith("call/")}
     agents = {key[6:]: record for key, record in records.items() if key.startswith("agent/")}
     found += _agents_and_calls(calls, agents)
-    found += _idle_and_waiting(calls, agents, centre, now_ms)
     fresh = Calls("main", SHARD, centre)
     fresh.open(records)
+    found += _idle_and_waiting(calls, agents, fresh.book.centre, now_ms)
+    found += _in_force(machine, fresh, calls)
     for name in ("calls", "legs"):
         mine, opened = getattr(machine.book, name), getattr(fresh.book, name)
         if {key: sorted(value or ()) for key, value in mine.items()} != {
@@ -58,6 +59,23 @@ def lines_of(acd: Acd) -> tuple[Any, ...]:
         {queue: line for queue, line in acd._waiting.items() if line},
         {queue: line for queue, line in acd._idle.items() if line},
     )
+
+
+def _in_force(machine: Calls, fresh: Calls, calls: dict[str, Call]) -> list[str]:
+    """What the shard decides by is what the records say, and nobody waits where nobody serves."""
+    found = []
+    for name in ("declared", "centre", "closing"):
+        mine, opened = getattr(machine.book, name), getattr(fresh.book, name)
+        if mine != opened:
+            found.append(f"{name}: {mine}, by the records {opened}")
+    if sorted(machine.book.agents) != sorted(fresh.book.agents):
+        found.append(f"agents: {list(machine.book.agents)}, by the records {fresh.book.agents}")
+    for key, record in calls.items():
+        if record.queue not in fresh.book.centre.queues:
+            found.append(f"{key} is in queue {record.queue}, which is not in force")
+    if not all(fresh.book.closing.values()):
+        found.append(f"closing without a call: {fresh.book.closing}")
+    return found
 
 
 def _agents_and_calls(calls: dict[str, Call], agents: dict[str, AgentState]) -> list[str]:
@@ -84,6 +102,7 @@ def _idle_and_waiting(
         for call in calls.values()
         for agent in idle
         if call.state == WAITING
+        and agent.id in centre.agents
         and call.queue in centre.agents[agent.id].queues
         and call.tried.get(agent.id, 0) <= now_ms - LATE_MS
     ]

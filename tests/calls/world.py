@@ -65,11 +65,17 @@ class World:
         self._due: list[tuple[int, int, Any]] = []
         self._n = 0
         self._effects: list[Any] = []
+        self.version = 0
         self.machine = self._machine()
-        self.post(inputs.Configure(made_of))
+        self.configure(made_of)
 
     def _machine(self) -> Calls:
         return Calls("main", SIP, self.centre)
+
+    def configure(self, made_of: Centre) -> None:
+        """The next version of the centre."""
+        self.version += 1
+        self.post(inputs.Configure(made_of, self.version))
 
     def post(self, event: Any) -> None:
         """One step and its effects, in order."""
