@@ -90,7 +90,8 @@ def _invited(t: Turn, msg: Message, origin: Origin) -> None:
         legs.reply(t, origin, wrong[0], reason=wrong[1], to_tag=legs.tag_of_ours(t))
         return
     number = user_of(msg.uri)
-    if number not in t.centre.numbers or (t.centre.shard_of_number(number) != t.shard):
+    declared = t.book.declared
+    if number not in declared.numbers or declared.shard_of_number(number) != t.shard:
         _refuse(t, msg, origin, 404, "number unknown")
     elif len(t.book.calls) >= t.centre.max_calls:
         # No tombstone: a busy node keeps nothing of what it turns away.
@@ -478,6 +479,11 @@ def spoiled(t: Turn, leg: Leg, event: object) -> None:
         case inputs.Responded(message=msg) if leg.bye is not None and leg.bye.branch == msg.branch:
             if msg.status >= 200:
                 legs.entomb(t, leg)
+        case Redrive() if leg.state == SETUP and leg.outgoing is not None:
+            # It rings, and we may not know it: until it stops he has no other call.
+            legs.cancel(t, leg)
+            if not leg.outgoing.provisional:
+                legs.emit_request(t, leg, leg.outgoing)
         case inputs.TimedOut() | Timer() | Redrive():
             if leg.state == ENDED:
                 t.drop_leg(leg)
