@@ -103,6 +103,8 @@ class Core:
         """Nothing of an older epoch is acknowledged."""
         self.copy = Copy(self.member)
         self.clock = ShardClock(now_ms)
+        self._birth = 0
+        """Of the log whose time `clock` follows; 0: of none in particular."""
         self.role: Role = Follower(now_ms, now_ms)
         self.key: ShardKey | None = None
         """The shard's key as this member last saw it."""
@@ -274,7 +276,7 @@ class Core:
             self.epoch, self.member, self.log, peers, self._outside.send, self.clock.now
         )
         self.key = key
-        role = self.role = Active(rev, key, replicas)
+        role = self.role = Active(rev, key, replicas, inherited=self.log.end)
         for node in self.peers:
             replicas.hello(node, now_ms)
         for member in key.in_sync[1:]:
@@ -320,7 +322,9 @@ class Core:
         # first acknowledgements wait for it, then it is taken in.
         near = membership.joining(role, self.log, self.copies, now_ms)
         role.pending = tuple(near)
-        ready = tuple(member for member, match in near.items() if match >= self.log.commit)
+        # Before the barrier is committed our own commit index may be behind what was acknowledged.
+        acknowledged = max(self.log.commit, role.inherited)
+        ready = tuple(member for member, match in near.items() if match >= acknowledged)
         if ready:
             self._change_members(role, in_sync + ready, ready)
 
@@ -623,6 +627,9 @@ class Core:
                     self._say_leaving(role)
             case Slice():
                 if message.member == self.member and role.synced:
+                    if message.birth != self._birth:  # it began anew, and so did its time
+                        self._birth = message.birth
+                        self.clock = ShardClock(now_ms)
                     self._outside.send(node, self.copy.on_slice(message))
             case HandOver():
                 if message.member == self.member and self.log.end == message.end:

@@ -160,9 +160,10 @@ class Replicas:
                 self._pump(peer, now_ms)
                 return
             peer.sending = None
-            peer.match = sending.base
             peer.next = sending.base + 1
             self._pin()
+            self.push(peer, now_ms)  # what it holds counts once it has heard shard time, too
+            return
         if ack.end > peer.match and ack.end <= self.log.end and not ack.snapshot:
             peer.match = ack.end
         if peer.next <= self.log.end and peer.answered:

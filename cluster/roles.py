@@ -65,6 +65,8 @@ class Active:
     changing: bool = False
     verifying: bool = False
     handing: HandingOver | None = None
+    inherited: int = 0
+    """The log's end when it began to lead: up to here others may have acknowledged."""
 
 
 @dataclass(slots=True, eq=False)
