@@ -3,6 +3,7 @@
 `in_sync` and `epoch` share that key, so "shrink" and "take over" cannot both succeed.
 """
 
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -25,30 +26,101 @@ class Unknown(msgspec.Struct, frozen=True):
     """No answer in time: stored, not stored, or still to be stored. Never repeat it blindly."""
 
 
+Outcome = Won | Lost | Unknown
+
+
+class Change(msgspec.Struct, frozen=True):
+    """Store `value` if the key still has revision `rev`."""
+
+    key: str
+    rev: int
+    value: bytes
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """The key holds this since this revision; value None: it was removed, and `rev` is 0."""
+
+    key: str
+    rev: int
+    value: bytes | None
+
+
+class ListAnew(msgspec.Struct, frozen=True):
+    """From here on nothing is missed; what was changed before is told by `list` alone."""
+
+
 class StoreAway(Exception):
-    """A read got no answer in time. Reading again is safe."""
+    """No answer in time. Reading again is safe."""
+
+
+class StoreRefused(Exception):
+    """It will not let us in, whenever we ask; the text is the one line a person needs."""
+
+
+MEMBER_TTL_MS = 8_000
+"""A node that ended without `close` is among `members` for so long. For display only: nothing that
+must be right may depend on it."""
+BEAT_MS = 2_000
+"""It says so often that it is still there."""
 
 
 class Store(Protocol):
-    """Every call ends within the store's own deadline. Revision 0 means "no such key"."""
+    """Every call ends within the store's own deadline. Revision 0 means "no such key".
+
+    A removed key may begin again at a revision that it had before: what is changed by
+    compare-and-set is never removed.
+    """
+
+    async def open(self) -> None:
+        """StoreRefused. A store that does not answer yet is no error: calls will tell."""
+
+    async def close(self) -> None:
+        """Ends `members`' entry too. May be called again; afterwards the store is away."""
+
+    async def read_many(self, keys: Sequence[str]) -> list[tuple[int, bytes | None]]:
+        """The newest value of each key. StoreAway when it cannot be told of all of them."""
+
+    async def cas_many(self, changes: Sequence[Change]) -> list[Outcome]:
+        """Carry out each change or not, each by itself, in few transactions. No key twice."""
 
     async def read(self, key: str) -> tuple[int, bytes | None]:
         """The newest value. StoreAway when it cannot be told."""
+        (found,) = await self.read_many([key])
+        return found
 
-    async def cas(self, key: str, rev: int, value: bytes) -> Won | Lost | Unknown:
+    async def cas(self, key: str, rev: int, value: bytes) -> Outcome:
         """Store `value` if the key still has revision `rev`."""
+        (outcome,) = await self.cas_many([Change(key, rev, value)])
+        return outcome
 
     async def list(self, prefix: str) -> dict[str, bytes]:
         """Keys that begin with `prefix`, in order. StoreAway when it cannot be told."""
 
     async def put(self, key: str, value: bytes) -> None:
-        """Store without a condition (membership, for display and judgement). StoreAway."""
+        """Store without a condition (what is for display and judgement). StoreAway."""
 
     async def delete(self, key: str) -> None:
-        """Remove without a condition (membership of processes that are gone). StoreAway."""
+        """Remove without a condition (what tells of processes that are gone). StoreAway."""
+
+    def watch(self, prefix: str) -> AsyncGenerator[Changed | ListAnew, None]:
+        """What happens to keys that begin with `prefix`; `list` them at each ListAnew.
+
+        ListAnew comes first, and again if the store has forgotten what happened while it was not
+        reached. Else a lost connection or a killed server loses no key's newest change and tells
+        none twice; of changes that followed one another quickly the store may tell the last only.
+        """
+
+    def attend(self, node: str, value: bytes) -> None:
+        """Be among `members` from soon until `close`, however often the store is away meanwhile."""
+
+    async def members(self) -> dict[str, bytes]:
+        """The nodes that attend, and those that ended within MEMBER_TTL_MS. StoreAway."""
 
     def locked_ms(self) -> int:
         """How long the running change has been kept waiting by another process's lock; 0: not."""
+
+    def silent_ms(self) -> int:
+        """How long it has been asked without an answer; 0: it answers."""
 
 
 class ShardKey(msgspec.Struct, frozen=True):

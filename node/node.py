@@ -130,7 +130,7 @@ class Node:
     # Life.
 
     async def start(self) -> None:
-        """Raises OSError, StoreAway, sqlite3.Error: the node cannot run here."""
+        """Raises OSError, StoreAway, StoreRefused: the node cannot run here."""
         # What may fail comes first: a node that has joined and ends at once costs a takeover.
         await self.store.open()
         try:
@@ -154,7 +154,7 @@ class Node:
                 timer.cancel()
         self.metrics.close()
         await self.media.close()
-        self.store.close()
+        await self.store.close()
         self.database.close()
 
     # Events.

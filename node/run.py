@@ -8,13 +8,12 @@ import contextlib
 import gc
 import os
 import signal
-import sqlite3
 import sys
 
 import structlog
 
 from cluster.fault import kind, place
-from cluster.store import StoreAway
+from cluster.store import StoreAway, StoreRefused
 from node.config import load_centre
 from node.directory import Directory
 from node.log_file import log_to
@@ -53,8 +52,8 @@ async def run_node(options: NodeOptions) -> None:
         await node.start()
     except StoreAway:
         cannot_start(options, f"{directory.store} does not answer: it is locked or cannot be read")
-    except sqlite3.Error as error:
-        cannot_start(options, f"{directory.store}: {error}")
+    except StoreRefused as error:
+        cannot_start(options, str(error))
     except OSError as error:
         cannot_start(options, error.strerror or str(error))
     log.info("node up", node=options.name, pid=os.getpid(), metrics=node.metrics_port, nice=nice)

@@ -17,6 +17,7 @@ import msgspec
 
 from cluster.core import LATE_MS
 from cluster.io.clock import now_ms, wall_ms
+from cluster.io.gathering import Gathering, Shared
 from cluster.io.link import Links
 from cluster.io.process import is_gone, this_process
 from cluster.io.shard import ShardIo
@@ -100,6 +101,8 @@ class Host:
         self.node = node
         self.incarnation = incarnation or secrets.token_hex(4)
         self.store = store
+        self.keys = Gathering(store, self.spawn)
+        self._shared = Shared(self.spawn)
         self.note = note
         self.broken = broken
         self.data_dir = data_dir
@@ -140,6 +143,7 @@ class Host:
         try:
             me = this_process(self.node, self.incarnation, self._peers[self.node], wall_ms())
             await self._write_down(me)
+            self.store.attend(self.node, encode_process(me))
             with suppress(StoreAway):  # whoever starts next forgets them
                 await self._clear_processes()
         except BaseException:
@@ -229,7 +233,7 @@ class Host:
     async def _counts_on_us(self, shard: Shard) -> bool:
         """Is this member still in in_sync? If the store does not say: perhaps."""
         try:
-            _, value = await self.store.read(shard_key(shard.name))
+            _, value = await self.keys.read(shard_key(shard.name))
             key = decode_key(value)
         except (StoreAway, msgspec.DecodeError):
             return True
@@ -299,7 +303,7 @@ class Host:
         """Does the store say now that this node leads? False if it says nothing, too."""
         core = self._shards[shard].core
         try:
-            _, value = await self.store.read(shard_key(shard))
+            _, value = await self.keys.read(shard_key(shard))
             key = decode_key(value)
         except (StoreAway, msgspec.DecodeError):
             return False
@@ -307,7 +311,7 @@ class Host:
 
     async def is_refused(self, node: str) -> bool:
         """Does the kernel say that the node's process listens no more? It holds no address then."""
-        return await self._links.probe(node)
+        return await self.probe(node)
 
     async def hand_over(self, shard: str, to: str = "") -> str:
         """Let another in-sync node lead the shard; its name, or "" if none took over."""
@@ -379,11 +383,14 @@ class Host:
             self.spawn(self._read_processes())
 
     async def probe(self, node: str) -> bool:
-        return await self._links.probe(node)
+        return await self._shared.ask(f"probe {node}", lambda: self._links.probe(node))
 
     # -- processes ---------------------------------------------------------------------------------
 
     async def _read_processes(self) -> None:
+        await self._shared.ask("processes", self._list_processes)
+
+    async def _list_processes(self) -> None:
         try:
             rows = await self.store.list(PROCESS_KEYS)
         except StoreAway:

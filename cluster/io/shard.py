@@ -75,7 +75,7 @@ class ShardIo:
     def read(self, done: Callable[[Found | None], None]) -> None:
         async def ask() -> None:
             try:
-                found: Found | None = await self._host.store.read(self._key)
+                found: Found | None = await self._host.keys.read(self._key)
             except StoreAway:
                 found = None
             done(found if found is None or self._can_read(found[1]) else None)
@@ -84,7 +84,7 @@ class ShardIo:
 
     def cas(self, rev: int, value: bytes, done: Callable[[Won | Lost | Unknown], None]) -> None:
         async def ask() -> None:
-            answer = await self._host.store.cas(self._key, rev, value)
+            answer = await self._host.keys.cas(self._key, rev, value)
             if isinstance(answer, Lost) and not self._can_read(answer.value):
                 answer = Unknown()
             done(answer)

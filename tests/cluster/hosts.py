@@ -3,13 +3,15 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from cluster.io.host import Host, ShardSpec
 from cluster.io.sqlite import SqliteStore
+from cluster.store import Store
 from tests.cluster.toy import Toy
 
 
@@ -32,14 +34,38 @@ async def until(fact: Callable[[], bool], within_s: float = 5.0, what: str = "")
         await asyncio.sleep(0.002)
 
 
+def counted(store: Store) -> Counter[str]:
+    """From now on: how many transactions this store is asked for, by kind."""
+    asked: Counter[str] = Counter()
+
+    def counting(kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(*words: Any) -> Any:
+            asked[kind] += 1
+            return call(*words)
+
+        return ask
+
+    for kind in ("read_many", "cas_many", "list", "put", "delete"):
+        setattr(store, kind, counting(kind, getattr(store, kind)))
+    return asked
+
+
+MakeStore = Callable[[], Store]
+
+
 class Node:
     """One host and what its shards did."""
 
     def __init__(
-        self, name: str, peers: dict[str, str], folder: Path, shards: dict[str, Sequence[str]]
+        self,
+        name: str,
+        peers: dict[str, str],
+        folder: Path,
+        shards: dict[str, Sequence[str]],
+        store: Store,
     ) -> None:
         self.name = name
-        self.store = SqliteStore(folder / "store.db")
+        self.store = store
         self.performed: dict[str, list[Any]] = {shard: [] for shard in shards}
         self.address: dict[str, str] = {}
         self.moved: list[tuple[str, str]] = []
@@ -77,17 +103,22 @@ class Node:
     async def close(self) -> None:
         """As if the process ended, as far as the others can see."""
         await self.host.close()
-        self.store.close()
+        await self.store.close()
 
     async def stop(self) -> None:
         await self.host.stop()
-        self.store.close()
+        await self.store.close()
 
 
 class Cluster:
     def __init__(
-        self, folder: Path, names: Sequence[str], shards: dict[str, Sequence[str]]
+        self,
+        folder: Path,
+        names: Sequence[str],
+        shards: dict[str, Sequence[str]],
+        make_store: MakeStore | None = None,
     ) -> None:
+        self.make_store = make_store or (lambda: SqliteStore(folder / "store.db"))
         self.peers = {
             name: f"127.0.0.1:{port}"
             for name, port in zip(names, free_ports(len(names)), strict=True)
@@ -97,7 +128,9 @@ class Cluster:
         self.nodes: dict[str, Node] = {}
 
     async def start(self, name: str) -> Node:
-        node = self.nodes[name] = Node(name, self.peers, self.folder, self.shards)
+        node = self.nodes[name] = Node(
+            name, self.peers, self.folder, self.shards, self.make_store()
+        )
         await node.start()
         return node
 
@@ -121,9 +154,15 @@ class Cluster:
 
 @asynccontextmanager
 async def cluster(
-    folder: Path, names: Sequence[str] = ("a", "b", "c"), **shards: Sequence[str]
+    folder: Path,
+    names: Sequence[str] = ("a", "b", "c"),
+    *,
+    make_store: MakeStore | None = None,
+    shards: Mapping[str, Sequence[str]] | None = None,
+    **more: Sequence[str],
 ) -> AsyncIterator[Cluster]:
-    together = Cluster(folder, names, shards or {"main": names})
+    """`make_store` gives each node's own; by default a SQLite file in `folder`."""
+    together = Cluster(folder, names, {**(shards or {}), **more} or {"main": names}, make_store)
     try:
         for name in names:
             await together.start(name)

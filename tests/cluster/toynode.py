@@ -129,7 +129,7 @@ class ToyNode:
         say("up", pid=os.getpid())
         await self.over.wait()
         await self.host.stop()
-        self.store.close()
+        await self.store.close()
         say("stopped", states={n: s.role for n, s in self.host.states().items()})
 
 
