@@ -73,7 +73,7 @@ def origin(msg: Message, source: Address) -> Origin:
     """What must be kept of request `msg`, which came from `source`, to answer it."""
     headers = msg.headers
     vias = list(headers["via"])
-    vias[0] = _received(vias[0], msg.sent_by, source)
+    vias[0] = stamped(vias[0], msg.sent_by, source)
     return Origin(
         method=msg.method,
         vias=vias,
@@ -130,7 +130,7 @@ def refuse(
     """
     lines = [f"SIP/2.0 {status} {reason or phrase(status)}"]
     vias = msg.headers["via"]
-    lines.append(f"Via: {_received(vias[0], msg.sent_by, source)}")
+    lines.append(f"Via: {stamped(vias[0], msg.sent_by, source)}")
     lines += [f"Via: {via}" for via in vias[1:]]
     for name, title in (("from", "From"), ("to", "To"), ("call-id", "Call-ID"), ("cseq", "CSeq")):
         value = msg.get(name)
@@ -161,16 +161,21 @@ def reply_to(via: str, sent_by: str, source: Address) -> Address:
         return source
 
 
-def _received(via: str, sent_by: str, source: Address) -> str:
-    """The top Via line with received and rport filled in (RFC 3261 §18.2.1, RFC 3581 §4)."""
+def stamped(via: str, sent_by: str, source: Address) -> str:
+    """The top Via line with received and rport filled in (RFC 3261 §18.2.1, RFC 3581 §4).
+
+    What the sender itself wrote there goes: an answer shall find him, not whom he names.
+    """
     first, others = via, ""
     if "," in via:
         first = split_commas(via)[0]
         others = via[via.find(first) + len(first) :]
     host, port = source
     first, asked = _RPORT.subn(f";rport={port}", first, count=1)
+    if "received" in first.lower():
+        first = _RECEIVED.sub("", first)
     if asked or sent_by.partition(":")[0] != host:
-        first = f"{_RECEIVED.sub('', first)};received={host}"
+        first = f"{first};received={host}"
     return first + others
 
 

@@ -252,6 +252,12 @@ def _read_via(message: Message, via: str) -> bool:
     return True
 
 
+def sent_by_of(via: str) -> str:
+    """`host[:port]` of a Via value: where it says that it was sent from; "" if it does not."""
+    found = _VIA.match(via)
+    return "" if found is None else found[1] + (":" + found[2] if found[2] else "")
+
+
 def _refuse(text: str, reason: str, *, status: int = 400) -> NoReturn:
     """Read again, as far as it goes, what `parse` gave up on, and raise BadMessage with it."""
     head = _FOLD.sub(" ", text[:MAX_DATAGRAM].partition("\r\n\r\n")[0])

@@ -68,7 +68,7 @@ class State(Enum):
 _CALLING, _PROCEEDING, _ACCEPTED, _COMPLETED, _CONFIRMED = State
 _COUNTERS = (
     "received", "sent", "retransmitted", "repeated", "malformed", "refused", "dropped",
-    "keepalives", "strays", "overloaded", "timeouts", "broken",
+    "keepalives", "strays", "overloaded", "timeouts", "broken", "aside",
 )  # fmt: skip
 
 
@@ -117,8 +117,10 @@ class Layer:
     (§18.1.2). `check` looks at each new request; what it refuses is answered here, statelessly, and
     the user never sees it; None leaves that to the user. `acks_refusals`: the ACK to a 300 to 699
     answer leaves here at once; False leaves it to the user, who gets each repeat until he has sent
-    it: what must be stored before the sender may stop repeating can be stored first. `on_fault`
-    hears of an exception that `receive` or `tick` contained.
+    it: what must be stored before the sender may stop repeating can be stored first. `aside` is
+    shown each message that fits no transaction, with its bytes, before one is made of it; what it
+    is true of it has dealt with. `on_fault` hears of an exception that `receive` or `tick`
+    contained.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class Layer:
         sent_by: str | None = None,
         check: Callable[[Message], tuple[int, str] | None] | None = check,
         acks_refusals: bool = True,
+        aside: Callable[[Message, bytes, Address], bool] = lambda msg, datagram, source: False,
         on_fault: Callable[[Exception], None] | None = None,
     ) -> None:
         self._send = send
@@ -140,6 +143,7 @@ class Layer:
         self._sent_by = sent_by
         self._check = check
         self._acks_refusals = acks_refusals
+        self._aside = aside
         self._on_fault = on_fault
         self._servers: dict[tuple[str, str, str], _Server] = {}
         self._clients: dict[tuple[str, str], _Client] = {}
@@ -169,9 +173,9 @@ class Layer:
                 self._refuse_malformed(bad, source)
                 return
             if msg.method:
-                self._request(msg, source)
+                self._request(msg, datagram, source)
             else:
-                self._response(msg, source)
+                self._response(msg, datagram, source)
         except Exception as fault:  # noqa: BLE001  # the documented boundary
             self._contain(fault)
 
@@ -204,9 +208,9 @@ class Layer:
         answer = refuse(msg, source, status, reason, headers=refusal_headers(msg, status))
         self.send(answer, reply_to(msg.get("via"), msg.sent_by, source))
 
-    def _request(self, msg: Message, source: Address) -> None:
+    def _request(self, msg: Message, datagram: bytes, source: Address) -> None:
         if msg.method == "ACK":
-            self._ack(msg, source)
+            self._ack(msg, datagram, source)
             return
         key = (msg.branch, msg.sent_by, msg.method)
         server = self._servers.get(key)
@@ -221,6 +225,9 @@ class Layer:
         if refusal is not None:
             self._refuse(msg, source, *refusal)
             return
+        if self._aside(msg, datagram, source):
+            self.counters["aside"] += 1
+            return
         if len(self) >= self._max:
             self.counters["overloaded"] += 1
             self._refuse(msg, source, 503, phrase(503))
@@ -229,13 +236,15 @@ class Layer:
         self._open(server)
         self._user.on_request(msg, source)
 
-    def _ack(self, msg: Message, source: Address) -> None:
+    def _ack(self, msg: Message, datagram: bytes, source: Address) -> None:
         server = self._servers.get((msg.branch, msg.sent_by, "INVITE"))
         if server is None or server.state is _ACCEPTED:
             if self._check is not None and self._check(msg) is not None:
                 self.counters["dropped"] += 1  # an ACK is never answered (RFC 3261 §17.2.1)
-                return
-            self._user.on_request(msg, source)
+            elif server is None and self._aside(msg, datagram, source):
+                self.counters["aside"] += 1
+            else:
+                self._user.on_request(msg, source)
         elif server.state is _COMPLETED:
             server.state = _CONFIRMED
             _cancel(server.repeats)
@@ -243,12 +252,14 @@ class Layer:
         else:
             self.counters["dropped"] += 1
 
-    def _response(self, msg: Message, source: Address) -> None:
+    def _response(self, msg: Message, datagram: bytes, source: Address) -> None:
         if self._sent_by is not None and msg.sent_by != self._sent_by:
             self.counters["dropped"] += 1
             return
         client = self._clients.get((msg.branch, msg.cseq_method))
-        if client is None:
+        if client is None and self._aside(msg, datagram, source):
+            self.counters["aside"] += 1
+        elif client is None:
             self.counters["strays"] += 1
             self._user.on_response(msg, source)
         elif msg.status < 200:
