@@ -36,6 +36,12 @@ class Copy:
         """A new active: what was half received from the old one is void."""
         self.receiving = None
 
+    def lead_no_more(self) -> None:
+        """It was the active's own, and is a standby's from here on; all of it is committed."""
+        assert self.log.commit == self.log.end
+        self.log.pin = None
+        self.receiving = None
+
     def position(self, epoch: int) -> Position:
         log = self.log
         epochs = tuple(batch.epoch for batch in log.tail())

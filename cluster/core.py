@@ -233,9 +233,14 @@ class Core:
 
         self._outside.gone(key.in_sync, judged)
 
-    def _take(self, rev: int, key: ShardKey, start: Start) -> None:
-        """Ask the store for the epoch after the one that stands at `rev`."""
-        candidate = Candidate(key.epoch + 1, node_of(key.active))
+    def _take(
+        self, rev: int, key: ShardKey, start: Start, *, asked: HandOver | None = None
+    ) -> None:
+        """Ask the store for the epoch after the one that stands at `rev`.
+
+        `asked`: by the old active, who is well and may follow with all that it has.
+        """
+        candidate = Candidate(key.epoch + 1, "" if asked else node_of(key.active))
         now_ms = self._outside.now_ms()
         before = self.role
         assert isinstance(before, Follower)
@@ -243,7 +248,8 @@ class Core:
         self.role = candidate
         self.epoch = candidate.epoch
         others = () if start.fresh else key.in_sync
-        in_sync = (self.member, *(m for m in others if m not in (self.member, key.active)))
+        out = (self.member,) if asked and asked.stays else (self.member, key.active)
+        in_sync = (self.member, *(m for m in others if m not in out))
         wanted = ShardKey(candidate.epoch, self.member, in_sync)
 
         def decided(won: bool, rev: int, key: ShardKey | None) -> None:
@@ -356,15 +362,29 @@ class Core:
         change_key(self._outside, role.rev, ShardKey(self.epoch, self.member, in_sync), decided)
 
     def _depose(self, epoch: int, leader: str) -> None:
-        """Another one leads: drop everything, come back as a new member."""
-        self._lives += 1
+        """Another one leads: drop everything, come back as a new member.
+
+        If it is the successor that this one named and holds all that this one has, nothing is to be
+        dropped: this member follows as any standby does.
+        """
         now_ms = self._outside.now_ms()
-        self.member = member_id(self.node, f"{self._incarnation}.{self._lives}")
+        shard_ms = self.clock.now(now_ms)
         self.epoch = max(self.epoch, epoch)
-        self.copy = Copy(self.member)
         self.clock = ShardClock(now_ms)
+        if self._may_stay(leader):
+            self.copy.lead_no_more()
+            self.clock.heard(shard_ms, now_ms)
+        else:
+            self._lives += 1
+            self.member = member_id(self.node, f"{self._incarnation}.{self._lives}")
+            self.copy = Copy(self.member)
         self.role = Follower(now_ms, now_ms, leader)
         self._owner.deposed()
+
+    def _may_stay(self, leader: str) -> bool:
+        handing = self.role.handing if isinstance(self.role, Active) else None
+        is_named = handing is not None and handing.stays and node_of(handing.member) == leader
+        return is_named and self.log.commit == self.log.end
 
     def _verify(self, role: Active) -> None:
         """A peer speaks of a higher epoch: the store says who is right."""
@@ -427,7 +447,8 @@ class Core:
         if not isinstance(role, Active) or node not in self.successors():
             return False
         until_ms = self._outside.now_ms() + HAND_OVER_MS
-        role.handing = HandingOver(role.replicas.peers[node].member, until_ms)
+        member = role.replicas.peers[node].member
+        role.handing = HandingOver(member, until_ms, stays=not self.leaving)
         self._press_hand_over(role)
         return True
 
@@ -437,7 +458,8 @@ class Core:
         log = self.log
         if handing is None or role.changing or log.commit != log.end:
             return
-        self._outside.send(node_of(handing.member), HandOver(self.epoch, handing.member, log.end))
+        asked = HandOver(self.epoch, handing.member, log.end, handing.stays)
+        self._outside.send(node_of(handing.member), asked)
 
     def _call_off(self, role: Active) -> None:
         role.handing = None
@@ -634,7 +656,7 @@ class Core:
             case HandOver():
                 if message.member == self.member and self.log.end == message.end:
                     role.turn = -1
-                    self._take_over(role)
+                    self._take_over(role, message)
             case _:
                 assert_never(message)
 
@@ -646,7 +668,7 @@ class Core:
         role.heard_ms = role.since_ms = now_ms
         role.campaign_at_ms = role.suspicion = None
 
-    def _take_over(self, role: Follower) -> None:
+    def _take_over(self, role: Follower, asked: HandOver) -> None:
         """The active asked for it: no need to wait for a turn."""
         if role.reading or self.leaving:
             return
@@ -662,7 +684,7 @@ class Core:
                 return
             self.key = key
             if key.epoch == self.epoch and key.active and self._may_take(key):
-                self._take(found[0], key, Start(old_active=key.active))
+                self._take(found[0], key, Start(old_active=key.active), asked=asked)
 
         self._outside.read(got)
 

@@ -80,6 +80,8 @@ class HandOver(msgspec.Struct, frozen=True):
     epoch: int
     member: str
     end: int
+    stays: bool = False
+    """The old active keeps its copy and remains in in_sync."""
 
 
 class Leaving(msgspec.Struct, frozen=True):

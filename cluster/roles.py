@@ -42,7 +42,7 @@ class Candidate:
 
     epoch: int
     old_node: str
-    """Where the old active was; "" if there was none."""
+    """Where the old active was; "" if there was none, or it asked for this itself."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +51,8 @@ class HandingOver:
 
     member: str
     until_ms: int
+    stays: bool
+    """It will follow `member` with the copy it has; False: it is leaving."""
 
 
 @dataclass(slots=True, eq=False)

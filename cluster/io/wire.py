@@ -63,6 +63,7 @@ def put(frame: pb.Frame, shard: str, message: Message) -> None:
         case HandOver():
             out.hand_over.member = message.member
             out.hand_over.end = message.end
+            out.hand_over.stays = message.stays
         case Leaving():
             out.leaving.member = message.member
         case Release():
@@ -130,7 +131,8 @@ def get(message: pb.ShardMessage) -> Message | None:
         case "reject":
             return Reject(epoch)
         case "hand_over":
-            return HandOver(epoch, message.hand_over.member, message.hand_over.end)
+            over = message.hand_over
+            return HandOver(epoch, over.member, over.end, over.stays)
         case "leaving":
             return Leaving(epoch, message.leaving.member)
         case "release":

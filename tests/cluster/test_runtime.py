@@ -6,6 +6,7 @@ import pytest
 
 from cluster.core import HAND_OVER_MS
 from cluster.machine import Step, UnknownRecord
+from cluster.roles import Active
 from cluster.runtime import REDRIVE_BATCH, REDRIVE_MS, TIMERS_PER_TICK, Unreported
 from tests.cluster.simulate import Process, Simulation
 from tests.cluster.toy import (
@@ -435,6 +436,58 @@ def test_a_handed_over_shard_loses_nothing() -> None:
     assert [effect.op for effect in active.performed] == [f"op{n}" for n in range(20)]
     assert after.shard.records["x"].value == 20
     wait(sim, lambda: len(after.shard.state().in_sync) == 3)
+
+
+def test_who_hands_over_stays_in_sync_with_the_copy_it_has() -> None:
+    sim, active = world()
+    member = active.shard.core.member
+    for n in range(100):
+        active.shard.handle(Add(f"k{n}", f"op{n}"))
+    commit(sim, active)
+    time_ms = active.shard.time_ms()
+    assert active.shard.hand_over(active.shard.core.successors()[0])
+    after = successor(sim, active)
+    assert member in after.shard.state().in_sync
+    assert active.shard.core.member == member
+    assert active.shard.records == {}
+    after.shard.handle(Add("x", "one"))
+    commit(sim, after)
+    role = after.shard.core.role
+    assert isinstance(role, Active)
+    assert role.replicas.snapshots == 0
+    # And back again, over every record and with a clock that never goes back.
+    assert after.shard.hand_over(active.node)
+    again = successor(sim, after)
+    assert again is active
+    assert len(again.shard.records) == 101
+    assert again.shard.time_ms() > time_ms
+
+
+def test_who_hands_over_because_it_stops_does_not_stay() -> None:
+    sim, active = world()
+    active.shard.core.leave()
+    assert active.shard.hand_over(active.shard.core.successors()[0])
+    after = successor(sim, active)
+    assert len(after.shard.state().in_sync) == 2
+
+
+def test_who_went_on_before_the_successor_came_late_does_not_stay() -> None:
+    sim, active = world()
+    member = active.shard.core.member
+    to = active.shard.core.successors()[0]
+    sim.paused[to] = sim.now_ms + HAND_OVER_MS + 200
+    others = [name for name in sim.names if name not in (to, active.node)]
+    sim.cut |= {(name, active.node): None for name in others}  # nothing is committed meanwhile
+    sim.cut |= {(active.node, name): None for name in others}
+    sim.store_away[active.node] = None
+    assert active.shard.hand_over(to)
+    wait(sim, lambda: active.shard.state().serving)
+    active.shard.handle(Add("x", "went on"))
+    sim.cut.clear()  # the store stays away from it: it cannot drop whom it named
+    after = successor(sim, active)
+    sim.heal()
+    wait(sim, lambda: len(after.shard.state().in_sync) == 3)
+    assert active.shard.core.member != member
 
 
 def test_a_hand_over_that_nobody_takes_is_called_off() -> None:

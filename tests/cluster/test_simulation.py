@@ -18,6 +18,7 @@ from cluster import core, membership
 from cluster.clock import ShardClock
 from cluster.copy import Copy
 from cluster.core import Core
+from cluster.log import Log
 from cluster.messages import Ack, Append
 from cluster.replicas import Replicas
 from cluster.runtime import Held, Shard
@@ -163,6 +164,11 @@ def _acknowledge_a_gap(copy: Any, message: Append) -> Any:
     return Ack(message.epoch, copy.member, message.previous + len(message.batches))
 
 
+def _stay_with_nothing(copy: Copy) -> None:
+    """An active that handed over drops its records and is still called in sync."""
+    copy.log = Log()
+
+
 PLANTED: dict[str, tuple[type | ModuleType, str, Callable[..., Any]]] = {
     "anyone takes over": (Core, "_may_take", lambda core, key: True),
     "acknowledge early": (membership, "acknowledged", lambda role, log: log.end),
@@ -175,6 +181,7 @@ PLANTED: dict[str, tuple[type | ModuleType, str, Callable[..., Any]]] = {
     "effects before commit": (Shard, "_holder", _hold_nothing),
     "whole before the snapshot is": (Replicas, "_begin", _snapshot_in_flight),
     "acknowledge over a gap": (Copy, "on_append", _acknowledge_a_gap),
+    "stay in sync with nothing": (Copy, "lead_no_more", _stay_with_nothing),
 }
 
 

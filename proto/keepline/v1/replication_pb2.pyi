@@ -364,17 +364,21 @@ class HandOver(_message.Message):
 
     MEMBER_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    STAYS_FIELD_NUMBER: _builtins.int
     member: _builtins.str
     end: _builtins.int
+    stays: _builtins.bool
+    """The old active keeps its copy: it remains in sync under the new one."""
     def __init__(
         self,
         *,
         member: _builtins.str = ...,
         end: _builtins.int = ...,
+        stays: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "member", b"member"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "member", b"member", "stays", b"stays"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
