@@ -96,6 +96,8 @@ class Release(msgspec.Struct, frozen=True):
 
     epoch: int
     request: int
+    inbox: str = ""
+    """Where a process of the same host may pass the socket itself; "": it shall be closed."""
 
 
 class Released(msgspec.Struct, frozen=True):

@@ -60,6 +60,10 @@ class Reader(Protocol):
         """Hand every shard of this node over. Raises Refused."""
         ...
 
+    async def switchover(self, shard: str, to: str) -> Any:
+        """Hand a shard over, to the best node if `to` is "". Raises Refused, NotHere."""
+        ...
+
     async def set_agent(self, agent: str, state: str, reason: str) -> Any:
         """Bring an agent into a state. Raises Refused; NotHere: his shard is not active here."""
         ...
@@ -86,6 +90,13 @@ class ApiServicer(api_pb2_grpc.ApiServicer):
         context: ServicerContext[api_pb2.DrainRequest, Awaitable[api_pb2.Document]],
     ) -> api_pb2.Document:
         return await answer(context, self.reader.drain(request.timeout_ms))
+
+    async def Switchover(  # noqa: N802  # gRPC names it
+        self,
+        request: api_pb2.SwitchoverRequest,
+        context: ServicerContext[api_pb2.SwitchoverRequest, Awaitable[api_pb2.Document]],
+    ) -> api_pb2.Document:
+        return await answer(context, self.reader.switchover(request.shard, request.to))
 
     async def SetAgent(  # noqa: N802  # gRPC names it
         self,
@@ -137,6 +148,11 @@ class ApiClient:
         request = api_pb2.DrainRequest(timeout_ms=timeout_ms)
         deadline_s = timeout_ms / 1_000 + 2
         return await asked(self._stub(address).Drain(request, timeout=deadline_s))
+
+    async def switchover(self, address: str, shard: str, to: str, *, timeout_ms: int) -> Any:
+        """Ask the node to hand the shard over. Raises Refused, NotHere, Unreachable."""
+        request = api_pb2.SwitchoverRequest(shard=shard, to=to)
+        return await asked(self._stub(address).Switchover(request, timeout=timeout_ms / 1_000))
 
     async def set_agent(
         self, address: str, agent: str, state: str, reason: str, *, timeout_ms: int

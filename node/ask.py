@@ -15,6 +15,9 @@ from node.directory import Directory
 ANSWER_MS = 2_000
 """How long a node may take to answer."""
 
+SWITCHOVER_MS = 5_000
+"""How long a switchover may take, refusals included."""
+
 POLL_S = 0.2
 """Between two looks while waiting for a state."""
 
@@ -132,6 +135,18 @@ class Cluster:
             return await self.client.drain(addresses[name], timeout_ms=timeout_ms)
         except Unreachable as error:
             raise Unreachable(f"node {name}: {error}") from None
+
+    async def switchover(self, shard: str, to: str) -> Any:
+        """Hand the shard over, wherever it is active. Raises Refused, Unreachable."""
+        try:
+            return await self.client.first(
+                await self.addresses(),
+                lambda address: self.client.switchover(
+                    address, shard, to, timeout_ms=SWITCHOVER_MS
+                ),
+            )
+        except NotHere:
+            raise Refused(f"no node leads shard {shard} now; see keepline status") from None
 
     async def set_agent(self, agent: str, state: str, reason: str) -> Any:
         """Bring an agent into a state, wherever his shard is active. Raises Refused."""

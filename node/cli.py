@@ -218,6 +218,23 @@ def drain(
 
 
 @app.command()
+def switchover(
+    name: Annotated[str, typer.Argument(metavar="SHARD", help="The shard's name.")],
+    to: Annotated[
+        str, typer.Option("--to", metavar="NODE", help="The best node in sync, if left out.")
+    ] = "",
+    data: Data = None,
+    connect: Connect = None,
+    as_json: Json = False,
+) -> None:
+    """Hand one shard to another node, with every call."""
+    document = with_cluster(data, connect, lambda cluster: cluster.switchover(name, to))
+    from node import show
+
+    put(document, as_json, show.switched)
+
+
+@app.command()
 def agent(
     name: Annotated[str, typer.Argument(metavar="ID", help="The agent.")],
     state: Annotated[str, typer.Argument(metavar="ready|not_ready|signed_out")],

@@ -22,9 +22,10 @@ from cluster.io.process import this_process
 from cluster.io.sqlite import SqliteStore
 from cluster.switch import Switch
 from failover.io.bind import BindDriver
+from failover.io.inbox import SocketInbox
 from media_servers.io.client import Client
 from media_servers.verbs import Event
-from node import events_db
+from node import events_db, orders
 from node.api import NotHere, Refused, serve_api
 from node.directory import Directory
 from node.events_db import EventsDb
@@ -107,12 +108,15 @@ class Node:
             fence=lambda process: self.mover.fence(process),
             services=lambda server: serve_api(server, self),
         )
+        self.inbox = SocketInbox(f"keepline-{options.name}-{self.host.incarnation}")
         self.mover = BindDriver(
             me=this_process(options.name, self.host.incarnation, options.listen, wall_ms()),
             peers=self.host,
             bind=lambda name: self.shards[name].bind(),
             address=lambda name: centre.shards[name].sip,
             note=note,
+            inbox=self.inbox,
+            adopt=lambda name, sock: self.shards[name].adopt(sock),
         )
 
     def _spec(self, name: str, nodes: Sequence[str]) -> ShardSpec:
@@ -125,6 +129,8 @@ class Node:
             on_serving=self._serving,
             on_deposed=lambda which: shard.release(),
             on_switched=self._switched,
+            on_held=lambda which, held: shard.hold(held),
+            let_go=lambda which, inbox: shard.let_go(inbox),
         )
 
     # Life.
@@ -141,6 +147,7 @@ class Node:
             raise OSError(error.errno, why) from None
         self.database.start()
         await self.media.start()
+        self.inbox.open(asyncio.get_running_loop())
         await self.host.start()
         self._sample()
         self._watch_lag(asyncio.get_running_loop().time())
@@ -149,6 +156,9 @@ class Node:
         """In order: hand over or leave a snapshot, then let go of everything."""
         self.draining = True
         await self.host.stop()
+        self.inbox.close()
+        for shard in self.shards.values():
+            shard.close()
         for timer in (self._sampler, self._lag_timer):
             if timer is not None:
                 timer.cancel()
@@ -388,6 +398,9 @@ class Node:
                 f"{'it stays' if one else 'they stay'} with {self.options.name}"
             )
         return {"node": self.options.name, "moved": moved}
+
+    async def switchover(self, shard: str, to: str) -> Any:
+        return await orders.switchover(self.host, shard, to)
 
     async def set_agent(self, agent: str, state: str, reason: str) -> Any:
         """Bring an agent into a state; the state he is in now."""

@@ -5,6 +5,7 @@ the shard. Decisions are in `calls`; what is here is wiring.
 """
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -14,6 +15,8 @@ from msgspec.structs import replace
 
 from calls import effects, inputs
 from calls.centre import Address
+from cluster.io.host import KEEP_ADDRESS_MS
+from failover.io.inbox import pass_socket
 from media_servers import verbs
 from media_servers.io.client import Client
 from media_servers.verbs import Applied, MediaError, Refused, Session, Unreachable
@@ -30,6 +33,8 @@ from sip.uri import user_of
 MEDIA_DEADLINE_MS = 3_000
 """A media server that does not answer so long is unreachable."""
 TICK_MS = 10
+HELD_EVENTS = 10_000
+"""More that happens during a hand-over is dropped; if the shard stays, its timers find out."""
 
 log = structlog.get_logger()
 
@@ -71,6 +76,10 @@ class CallShard:
         self._find_lost = find_lost
         self._post_to = post
         self._port: Port | None = None
+        self._kept: asyncio.TimerHandle | None = None
+        """Closes the port of a shard that has left, if nobody asks for it."""
+        self._held: list[Any] | None = None
+        """Events of a shard that is being handed over: should it stay, they are due."""
         self._layer: Layer | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -79,7 +88,10 @@ class CallShard:
         self.port_dropped = 0
 
     def _post(self, event: Any) -> None:
-        self._post_to(self.name, event)
+        if self._held is None:
+            self._post_to(self.name, event)
+        elif len(self._held) < HELD_EVENTS:
+            self._held.append(event)
 
     @property
     def counters(self) -> dict[str, int]:
@@ -90,9 +102,18 @@ class CallShard:
 
     def bind(self) -> None:
         """Take the shard's address. Raises OSError while another process has it."""
+        if self._kept is not None:  # ours since we led before
+            self._kept.cancel()
+            self._kept = None
         if self._port is None:
             self._port = Port.bind(self.sip)
             log.info("sip bound", shard=self.name, rcvbuf=self._port.rcvbuf)
+
+    def adopt(self, sock: socket.socket) -> None:
+        """The address comes with what is unread in it, from the node that led before."""
+        self.close()
+        self._port = Port(sock)
+        log.info("sip passed on", shard=self.name, rcvbuf=self._port.rcvbuf)
 
     def serve(self, epoch: int) -> None:
         """The shard is ours and its barrier committed: read the address."""
@@ -115,20 +136,55 @@ class CallShard:
             self.compare_media()
         self._tick()
 
+    def hold(self, held: bool) -> None:
+        """While it is handed over nothing is read: whoever leads then finds all of it unread."""
+        if self._port is None:
+            return
+        if held:
+            self._port.pause()
+            self._held = []
+            return
+        events, self._held = self._held or [], None
+        for event in events:
+            self._post(event)
+        self._port.resume()
+
     def release(self) -> None:
-        """The shard is not ours any more: give up the address and all that was under way."""
+        """The shard is not ours any more: all that was under way ends.
+
+        The address waits, unread, for its new active to ask for it; or is closed after a while.
+        """
         if self._ticker is not None:
             self._ticker.cancel()
             self._ticker = None
-        if self._port is not None:
-            self._port.close()
-            self._port = None
+        if self._port is not None and self._kept is None:
+            self._port.pause()
+            loop = asyncio.get_running_loop()
+            self._kept = loop.call_later(KEEP_ADDRESS_MS / 1000, self.close)
+        self._held = None
         self._layer = None
         self.probe.stop()
         self._media.unwatch(self.name)
         self.outbox.stop()
         for task in list(self._tasks):
             task.cancel()
+
+    def let_go(self, inbox: str) -> None:
+        """Give the address up, to the process whose inbox this is, or to whoever binds it."""
+        self.release()
+        port = self._port
+        if port is not None and inbox and not pass_socket(port.socket, self.name, inbox):
+            log.warning("sip not passed on", shard=self.name)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the address. May be called again."""
+        if self._kept is not None:
+            self._kept.cancel()
+            self._kept = None
+        if self._port is not None:
+            self._port.close()
+            self._port = None
 
     # SIP.
 

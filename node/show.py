@@ -235,6 +235,10 @@ def drained(document: Document) -> RenderableType:
     return f"{name} is drained: {', '.join(moved)}" if moved else f"{name} led no shard"
 
 
+def switched(document: Document) -> RenderableType:
+    return f"shard {document['shard']} moved from {document['from']} to {document['to']}"
+
+
 def listed(made: Table, rows: Sequence[Document], empty: str) -> RenderableType:
     return made if rows else Text(empty, "dim")
 

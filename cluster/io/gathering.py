@@ -5,14 +5,14 @@ transaction costs the store a round trip and a write to its disk however many ke
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from cluster.store import Change, Outcome, Store, StoreAway
 
 Found = tuple[int, bytes | None]
-Spawn = Callable[[Awaitable[None]], object]
+Spawn = Callable[[Coroutine[Any, Any, None]], object]
 """Starts a task and looks after it."""
 
 T = TypeVar("T")

@@ -6,11 +6,11 @@ starts and stops serving here.
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc.aio
 import msgspec
@@ -52,8 +52,13 @@ LEAVE_MS = 50
 GATHER_LEAVERS_MS = 150
 """A stopping active waits so long for others that stop too, before it chooses a successor."""
 HAND_OVER_MS = 1_500
+PART_MS = 200
+"""A stopping active that handed over waits so long to be asked for the shard's address."""
+KEEP_ADDRESS_MS = 1_000
+"""A deposed active may keep the shard's socket so long for whoever leads now."""
 
 Note = Callable[..., None]
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -74,6 +79,12 @@ class ShardSpec:
     """(shard): close the socket. May come without `on_serving` before it, and twice."""
     on_switched: Callable[[str, Switch], None] = lambda shard, switch: None
     """(shard, how it went): this node has become active."""
+    on_held: Callable[[str, bool], None] = lambda shard, held: None
+    """(shard, True): it is being handed over: leave unread what comes, the successor reads it.
+    (shard, False): nobody took it over: read on."""
+    let_go: Callable[[str, str], None] | None = None
+    """(shard, inbox): give the address up now; the socket itself to that inbox if one is named.
+    With it, `on_deposed` may keep the socket, unread, for KEEP_ADDRESS_MS."""
     check: bool = False
     """Tests: a record changed without being reported raises."""
 
@@ -125,13 +136,15 @@ class Host:
         self._ios: dict[str, ShardIo] = {}
         self._processes: dict[tuple[str, str], Process] = {}
         self._fenced: dict[tuple[str, str], int] = {}
+        self._gave: dict[str, int] = {}
+        """By shard: the epoch whose active asked for its address last, and was given it."""
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._request = 0
         self._flush_at: float | None = None
         self._flush_timer: asyncio.TimerHandle | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
         self._tick_due = 0.0
-        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._tasks: dict[asyncio.Task[Any], None] = {}
         self._is_stopped = False
 
     # -- life --------------------------------------------------------------------------------------
@@ -202,7 +215,8 @@ class Host:
                 if now_ms() < gathered_ms or not shard.serving:
                     await asyncio.sleep(TICK_MS / 1000)
                 elif successors := shard.core.successors():
-                    await self._hand_over(shard, successors[0])
+                    if await self._hand_over(shard, successors[0]):
+                        await self._part(shard)
                 elif not shard.hold() or not await self._snapshot(shard, until_ms):
                     await asyncio.sleep(TICK_MS / 1000)
             elif isinstance(role, Follower):
@@ -214,6 +228,14 @@ class Host:
                 if shard.state().role == "stopped":
                     return
                 await asyncio.sleep(TICK_MS / 1000)
+
+    async def _part(self, shard: Shard) -> None:
+        """The successor asks for the address: this process must still be there to give it."""
+        until_ms = now_ms() + PART_MS
+        while now_ms() < until_ms:
+            if self._gave.get(shard.name, 0) >= shard.core.epoch:
+                return
+            await asyncio.sleep(TICK_MS / 2000)
 
     async def _snapshot(self, shard: Shard, until_ms: int) -> bool:
         """False: it could not be written or named in the key."""
@@ -238,6 +260,11 @@ class Host:
         except (StoreAway, msgspec.DecodeError):
             return True
         return key is not None and shard.core.member in key.in_sync
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """Where every node's link listens, this one's too."""
+        return self._peers
 
     # -- for the node's wiring ---------------------------------------------------------------------
 
@@ -281,14 +308,18 @@ class Host:
             await self._read_processes()
         return self._processes.get((node, incarnation))
 
-    async def ask_release(self, node: str, shard: str, timeout_ms: int) -> bool:
-        """Has this node's process let go of the shard's address? False: no answer in time."""
+    async def ask_release(self, node: str, shard: str, timeout_ms: int, inbox: str = "") -> bool:
+        """Has this node's process let go of the shard's address? False: no answer in time.
+
+        `inbox`: where it may pass the socket itself.
+        """
         if not self._links.is_up(node):
             return False
         self._request += 1
         request = self._request
         answer = self._waiting[request] = self._loop.create_future()
-        self._links.send(node, shard, Release(self._shards[shard].core.epoch, request))
+        epoch = self._shards[shard].core.epoch
+        self._links.send(node, shard, Release(epoch, request, inbox))
         try:
             async with asyncio.timeout(timeout_ms / 1000):
                 await answer
@@ -324,23 +355,39 @@ class Host:
     async def drain(self) -> dict[str, str]:
         """Hand over every shard that this node leads: its new node, "" if none could take it.
 
-        Nothing committed is lost. Events that come meanwhile are dropped: peers repeat them.
+        Nothing committed is lost. What comes to a shard's address meanwhile, its successor reads.
         """
         led = [n for n, shard in self._shards.items() if isinstance(shard.core.role, Active)]
         return {name: await self.hand_over(name) for name in led}
 
     async def _hand_over(self, shard: Shard, node: str) -> bool:
+        # Whoever asked may give up waiting; what has begun is seen to its end.
+        return await asyncio.shield(self.spawn(self._see_over(shard, node)))
+
+    async def _see_over(self, shard: Shard, node: str) -> bool:
         until_ms = now_ms() + HAND_OVER_MS
         role = shard.core.role
-        while not shard.hand_over(node):
+        while not self._begin_hand_over(shard, node):
             if now_ms() > until_ms or shard.core.role is not role:
                 return False
             await asyncio.sleep(TICK_MS / 1000)
-        while shard.core.role is role and shard.held_up:
-            if now_ms() > until_ms:
+        while shard.core.role is role:
+            if not shard.held_up:  # called off
+                self._specs[shard.name].on_held(shard.name, False)
                 return False
             await asyncio.sleep(TICK_MS / 2000)
-        return shard.core.role is not role
+        return True
+
+    def _begin_hand_over(self, shard: Shard, node: str) -> bool:
+        if not shard.serving or shard.held_up or node not in shard.core.successors():
+            return False
+        # Before stepping stops: what is read afterwards would find nobody who steps.
+        on_held = self._specs[shard.name].on_held
+        on_held(shard.name, True)
+        if not shard.hand_over(node):
+            on_held(shard.name, False)
+            return False
+        return True
 
     # -- links -------------------------------------------------------------------------------------
 
@@ -365,8 +412,16 @@ class Host:
         core = shard.core
         if message.epoch > core.epoch or not isinstance(core.role, Active):
             core.release(message.epoch, node)
-            self._specs[shard.name].on_deposed(shard.name)
+            self._let_go(shard.name, message.inbox if message.epoch >= core.epoch else "")
+            self._gave[shard.name] = message.epoch
             self.send(node, shard.name, Released(message.epoch, message.request))
+
+    def _let_go(self, shard: str, inbox: str) -> None:
+        spec = self._specs[shard]
+        if spec.let_go is None:
+            spec.on_deposed(shard)
+        else:
+            spec.let_go(shard, inbox)
 
     def link_up(self, node: str) -> None:
         for shard in self._shards.values():
@@ -501,15 +556,14 @@ class Host:
         except Exception as error:  # noqa: BLE001 - the boundary: the process ends, a standby goes on
             self.broken(error)
 
-    def spawn(self, work: "Awaitable[None]") -> "asyncio.Task[None]":
+    def spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """A task of this host; what it raises stops the process."""
-        task = asyncio.ensure_future(work)
-        assert isinstance(task, asyncio.Task)
+        task = self._loop.create_task(work)
         self._tasks[task] = None
         task.add_done_callback(self._spawned)
         return task
 
-    def _spawned(self, task: "asyncio.Task[None]") -> None:
+    def _spawned(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.broken(error)

@@ -68,6 +68,7 @@ def put(frame: pb.Frame, shard: str, message: Message) -> None:
             out.leaving.member = message.member
         case Release():
             out.release.request = message.request
+            out.release.inbox = message.inbox
         case Released():
             out.released.request = message.request
         case _:
@@ -136,7 +137,7 @@ def get(message: pb.ShardMessage) -> Message | None:
         case "leaving":
             return Leaving(epoch, message.leaving.member)
         case "release":
-            return Release(epoch, message.release.request)
+            return Release(epoch, message.release.request, message.release.inbox)
         case "released":
             return Released(epoch, message.released.request)
         case _:

@@ -1,13 +1,15 @@
 """The `bind` driver: a shard's address moves between processes of one host.
 
-Carries out `failover.plan`. A process is ended by pidfd, so that the signal reaches the very
-process whose start time was compared, and not one that got its pid meanwhile.
+Carries out `failover.plan`. An old active that lets go passes its socket, with what is unread in
+it; otherwise the address is bound anew. A process is ended by pidfd, so that the signal reaches the
+very process whose start time was compared, and not one that got its pid meanwhile.
 """
 
 import asyncio
 import errno
 import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, assert_never
@@ -15,6 +17,7 @@ from typing import Protocol, assert_never
 from cluster.process import is_runnable, is_stopped, start_time
 from cluster.store import Process
 from failover import plan
+from failover.io.inbox import SocketInbox
 
 END_MS = 500
 """A process that was sent SIGKILL is waited for this long."""
@@ -25,7 +28,7 @@ Address = tuple[str, int]
 class Peers(Protocol):
     """What the driver needs of `cluster.io.host.Host`."""
 
-    async def ask_release(self, node: str, shard: str, timeout_ms: int) -> bool: ...
+    async def ask_release(self, node: str, shard: str, timeout_ms: int, inbox: str) -> bool: ...
 
     async def is_refused(self, node: str) -> bool: ...
 
@@ -47,16 +50,21 @@ class BindDriver:
         bind: Callable[[str], None],
         address: Callable[[str], Address],
         note: Callable[..., None],
+        inbox: SocketInbox | None = None,
+        adopt: Callable[[str, socket.socket], None] = lambda shard, sock: sock.close(),
     ) -> None:
         """`bind(shard)` binds its socket, without reading from it; OSError if it cannot.
 
-        `address(shard)` is what it binds to (UDP).
+        `address(shard)` is what it binds to (UDP). `adopt(shard, sock)` has it instead, bound, as
+        the old active passed it to `inbox`.
         """
         self._me = me
         self._peers = peers
         self._bind = bind
         self._address = address
         self._note = note
+        self._inbox = inbox
+        self._adopt = adopt
 
     async def move(self, shard: str, old_active: str) -> None:
         """The address of `shard` is bound here when this returns.
@@ -93,6 +101,8 @@ class BindDriver:
             case plan.Binding(tries):
                 if tries:
                     await asyncio.sleep(plan.BIND_AGAIN_MS / 1000)
+                if self._take(shard):
+                    return plan.Bound()
                 try:
                     self._bind(shard)
                 except OSError as error:
@@ -115,11 +125,22 @@ class BindDriver:
             return plan.Silent()  # an earlier process of this very node: it has no link to ask by
         if self._is_here(process) and _is_stopped(process.pid):
             return plan.Silent()  # no need to wait for an answer
-        if await self._peers.ask_release(process.node, shard, wait_ms):
+        inbox = self._inbox.name if self._inbox is not None and self._is_here(process) else ""
+        if await self._peers.ask_release(process.node, shard, wait_ms, inbox):
             return plan.Released()
         if await self._peers.is_refused(process.node):
             return plan.Gone()
         return plan.Busy() if _is_running(process.pid) else plan.Silent()
+
+    def _take(self, shard: str) -> bool:
+        """Was the socket itself passed to us?"""
+        if self._inbox is None:
+            return False
+        passed = self._inbox.take(shard, self._address(shard))
+        if passed is None:
+            return False
+        self._adopt(shard, passed)
+        return True
 
     def _is_here(self, process: Process) -> bool:
         return (process.host, process.boot_id) == (self._me.host, self._me.boot_id)

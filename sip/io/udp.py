@@ -1,8 +1,8 @@
 """One UDP port: an own socket, read in batches from the event loop.
 
 Binding and reading are separate steps, because a takeover binds at once and reads only when it can
-answer. A datagram that cannot be sent is dropped and counted: SIP's retransmissions are what
-recovers it.
+answer. Reading may pause: the kernel keeps what comes, for whoever reads on. A datagram that cannot
+be sent is dropped and counted: SIP's retransmissions are what recovers it.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ class Port:
         self._sock = sock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._receive: Callable[[bytes, Address], None] | None = None
+        self._is_reading = False
         self.address: Address = sock.getsockname()[:2]
         self.rcvbuf = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self.received = 0
@@ -59,7 +60,25 @@ class Port:
         """Begin to read: `receive(datagram, source)` for each, on `loop`."""
         self._loop = loop
         self._receive = receive
-        loop.add_reader(self._sock.fileno(), self._readable)
+        self.resume()
+
+    @property
+    def socket(self) -> socket.socket:
+        """The port's own, to be passed to another process."""
+        return self._sock
+
+    def pause(self) -> None:
+        """Leave in the kernel what comes from now on. Sending goes on. May be called again."""
+        self._is_reading = False
+        if self._loop is not None:
+            with suppress(ValueError):
+                self._loop.remove_reader(self._sock.fileno())
+
+    def resume(self) -> None:
+        """Read on after `pause`, first what has come meanwhile."""
+        if self._loop is not None:
+            self._is_reading = True
+            self._loop.add_reader(self._sock.fileno(), self._readable)
 
     def _readable(self) -> None:
         receive = self._receive
@@ -73,7 +92,7 @@ class Port:
                 return
             self.received += 1
             receive(datagram, source[:2])
-            if self._receive is None:  # closed by what it received
+            if not self._is_reading:  # paused or closed by what it received
                 return
 
     def send(self, datagram: bytes, dst: Address) -> None:
@@ -87,9 +106,6 @@ class Port:
 
     def close(self) -> None:
         """Stop reading and give the address up. May be called again."""
-        self._receive = None
-        if self._loop is not None:
-            with suppress(ValueError):
-                self._loop.remove_reader(self._sock.fileno())
-            self._loop = None
+        self.pause()
+        self._loop = self._receive = None
         self._sock.close()

@@ -88,6 +88,8 @@ class Phones:
         """An INVITE came to an agent's phone."""
         self.on_probe: Callable[[bytes, int, float], None] = lambda id, status, now: None
         """An answer to an OPTIONS: its branch, status, time."""
+        self.on_trying: Callable[[bytes, float], None] = lambda id, now: None
+        """An answer to an INVITE, the first one or a later one."""
         self._sockets = [_bound(self.callers_at), _bound(self.agents_at)]
         self._epoll = select.epoll()
         for sock in self._sockets:
@@ -131,7 +133,7 @@ class Phones:
         every = 1 / rate
 
         def one(left: int, due: float) -> None:
-            self._invite()
+            self.invite()
             if left > 1:
                 self.later(
                     max(0.0, due + every - time.monotonic()), lambda: one(left - 1, due + every)
@@ -141,7 +143,11 @@ class Phones:
 
     # -- in the phones' thread ---------------------------------------------------------------------
 
-    def _invite(self) -> None:
+    def _dial(self) -> None:
+        self.invite()
+
+    def invite(self) -> bytes:
+        """One more caller calls: his Call-ID."""
         n = next(self._n)
         host, port = self.callers_at
         lines = (
@@ -160,6 +166,7 @@ class Phones:
         call = Call(f"{n}@{host}".encode(), request, asked_at=time.monotonic())
         self.calls[call.id] = call
         self._ask(self._sockets[0], call.id, b"INVITE", request.datagram)
+        return call.id
 
     def answer(self, desk: Desk) -> None:
         """The agent takes the call."""
@@ -241,6 +248,8 @@ class Phones:
             self._asked_desk(received, now)
 
     def _answered(self, received: Received, now: float) -> None:
+        if received.method == b"INVITE":
+            self.on_trying(received.id, now)
         if received.status < 200:
             return
         if received.method == b"OPTIONS":
@@ -263,7 +272,7 @@ class Phones:
         self._sockets[0].sendto(call.request.ack_failure(answer), self.shard)
         if self.calls.pop(call.id, None) is not None:
             self.refused += 1
-            self.later(REDIAL_S, self._invite)
+            self.later(REDIAL_S, self._dial)
 
     def _asked_caller(self, received: Received) -> None:
         call = self.calls.get(received.id)

@@ -41,7 +41,7 @@ async def test_each_asker_of_one_turn_gets_the_answer_of_his_own_key(tmp_path: P
     await store.open()
     asked = counted(store)
     async with asyncio.TaskGroup() as tasks:
-        keys = Gathering(store, tasks.create_task)  # type: ignore[arg-type]  # only coroutines come
+        keys = Gathering(store, tasks.create_task)
 
         async def change(key: str, rev: int) -> Outcome:
             return await keys.cas(key, rev, key.encode())

@@ -33,7 +33,7 @@ class Peers:
         self.is_leader = leads
         self.asked: list[str] = []
 
-    async def ask_release(self, node: str, shard: str, timeout_ms: int) -> bool:
+    async def ask_release(self, node: str, shard: str, timeout_ms: int, inbox: str) -> bool:
         self.asked.append(node)
         return self.releases
 

@@ -33,6 +33,11 @@ class Desk:
         self.asked.append(("drain", timeout_ms))
         return {"drained": True}
 
+    async def switchover(self, shard: str, to: str) -> Any:
+        if shard not in self.documents["led"]:
+            raise NotHere(f"shard {shard} is not active here")
+        return {"shard": shard, "from": "n1", "to": to}
+
     async def set_agent(self, agent: str, state: str, reason: str) -> Any:
         if agent not in self.agents:
             raise NotHere(f"agent {agent} is not known here")

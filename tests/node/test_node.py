@@ -126,7 +126,9 @@ async def test_a_shard_that_cannot_commit_answers_status_with_an_alarm(tmp_path:
         active = await two.serving(copies=2)
         (name,) = (name for name, node in two.up.items() if node is not active)
         with locked(two.data / "store.db"):
-            await two.up.pop(name).host.close()  # gone, and cannot be taken out of in_sync
+            gone = two.up.pop(name)  # and cannot be taken out of in_sync
+            await gone.host.close()
+            gone.inbox.close()
             active.host.post("main", _something())
             await until(lambda: active.host.shard("main").commit_age_ms() > 1_500)
             document = await asyncio.wait_for(active.read("status", "", 0), 1.0)

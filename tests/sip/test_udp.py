@@ -84,6 +84,31 @@ async def test_a_port_closed_by_what_it_received_reads_no_more() -> None:
     assert got == [b"0"]
 
 
+async def test_what_comes_while_a_port_pauses_is_read_when_it_goes_on() -> None:
+    one, two = Port.bind(("127.0.0.1", 0)), Port.bind(("127.0.0.1", 0))
+    got: list[bytes] = []
+    came = asyncio.Event()
+
+    def receive(datagram: bytes, _: tuple[str, int]) -> None:
+        got.append(datagram)
+        two.pause()
+        came.set()
+
+    for n in range(3):
+        one.send(b"%d" % n, two.address)
+    two.start(asyncio.get_running_loop(), receive)
+    for n in range(3):
+        await fact(came)
+        came.clear()
+        assert got == [b"%d" % m for m in range(n + 1)]
+        two.send(b"x", one.address)
+        two.resume()
+
+    assert two.sent == 3
+    one.close()
+    two.close()
+
+
 async def test_a_datagram_of_64_kib_goes_through() -> None:
     one, two = Port.bind(("127.0.0.1", 0)), Port.bind(("127.0.0.1", 0))
     got: list[bytes] = []

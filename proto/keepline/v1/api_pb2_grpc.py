@@ -45,6 +45,11 @@ class ApiStub:
                 request_serializer=keepline_dot_v1_dot_api__pb2.DrainRequest.SerializeToString,
                 response_deserializer=keepline_dot_v1_dot_api__pb2.Document.FromString,
                 _registered_method=True)
+        self.Switchover = channel.unary_unary(
+                '/keepline.v1.Api/Switchover',
+                request_serializer=keepline_dot_v1_dot_api__pb2.SwitchoverRequest.SerializeToString,
+                response_deserializer=keepline_dot_v1_dot_api__pb2.Document.FromString,
+                _registered_method=True)
         self.SetAgent = channel.unary_unary(
                 '/keepline.v1.Api/SetAgent',
                 request_serializer=keepline_dot_v1_dot_api__pb2.SetAgentRequest.SerializeToString,
@@ -70,6 +75,13 @@ class ApiServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Switchover(self, request, context):
+        """Hands one shard over. The node where it is active answers, every other one refuses.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetAgent(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -87,6 +99,11 @@ def add_ApiServicer_to_server(servicer, server):
             'Drain': grpc.unary_unary_rpc_method_handler(
                     servicer.Drain,
                     request_deserializer=keepline_dot_v1_dot_api__pb2.DrainRequest.FromString,
+                    response_serializer=keepline_dot_v1_dot_api__pb2.Document.SerializeToString,
+            ),
+            'Switchover': grpc.unary_unary_rpc_method_handler(
+                    servicer.Switchover,
+                    request_deserializer=keepline_dot_v1_dot_api__pb2.SwitchoverRequest.FromString,
                     response_serializer=keepline_dot_v1_dot_api__pb2.Document.SerializeToString,
             ),
             'SetAgent': grpc.unary_unary_rpc_method_handler(
@@ -149,6 +166,33 @@ class Api:
             target,
             '/keepline.v1.Api/Drain',
             keepline_dot_v1_dot_api__pb2.DrainRequest.SerializeToString,
+            keepline_dot_v1_dot_api__pb2.Document.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Switchover(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keepline.v1.Api/Switchover',
+            keepline_dot_v1_dot_api__pb2.SwitchoverRequest.SerializeToString,
             keepline_dot_v1_dot_api__pb2.Document.FromString,
             options,
             channel_credentials,

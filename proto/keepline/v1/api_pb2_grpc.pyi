@@ -20,6 +20,8 @@ class ApiStub:
     """Waits until what it shows is committed."""
     Drain: _aio.UnaryUnaryMultiCallable[_api_pb2.DrainRequest, _api_pb2.Document]
     """Hands every shard of this node to another one."""
+    Switchover: _aio.UnaryUnaryMultiCallable[_api_pb2.SwitchoverRequest, _api_pb2.Document]
+    """Hands one shard over. The node where it is active answers, every other one refuses."""
     SetAgent: _aio.UnaryUnaryMultiCallable[_api_pb2.SetAgentRequest, _api_pb2.Document]
 
 class ApiServicer(metaclass=_abc_1.ABCMeta):
@@ -40,6 +42,14 @@ class ApiServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_api_pb2.DrainRequest, _abc.Awaitable[_api_pb2.Document]],
     ) -> _abc.Awaitable[_api_pb2.Document]:
         """Hands every shard of this node to another one."""
+
+    @_abc_1.abstractmethod
+    def Switchover(
+        self,
+        request: _api_pb2.SwitchoverRequest,
+        context: _aio.ServicerContext[_api_pb2.SwitchoverRequest, _abc.Awaitable[_api_pb2.Document]],
+    ) -> _abc.Awaitable[_api_pb2.Document]:
+        """Hands one shard over. The node where it is active answers, every other one refuses."""
 
     @_abc_1.abstractmethod
     def SetAgent(

@@ -412,15 +412,21 @@ class Release(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_FIELD_NUMBER: _builtins.int
+    INBOX_FIELD_NUMBER: _builtins.int
     request: _builtins.int
+    inbox: _builtins.str
+    """Name of the Unix-domain socket (abstract) to which a process of the same host may pass the
+    shard's own socket, with all that is unread in it; empty: it shall be closed.
+    """
     def __init__(
         self,
         *,
         request: _builtins.int = ...,
+        inbox: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inbox", b"inbox", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
