@@ -673,7 +673,7 @@ class Core:
         if role.reading or self.leaving:
             return
         role.reading = True
-        role.suspicion = ("hand-over", self._outside.now_ms())
+        asked_ms = self._outside.now_ms()
 
         def got(found: Found | None) -> None:
             if self.role is not role:
@@ -684,6 +684,7 @@ class Core:
                 return
             self.key = key
             if key.epoch == self.epoch and key.active and self._may_take(key):
+                role.suspicion = ("hand-over", asked_ms)
                 self._take(found[0], key, Start(old_active=key.active), asked=asked)
 
         self._outside.read(got)

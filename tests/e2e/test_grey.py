@@ -30,6 +30,7 @@ shards: {{main: {{sip: "{host}:5060"}}}}
         epoch = cluster.shard()["epoch"]
         cluster.kill(pid, signal.SIGUSR1)
 
+        until("another node leads", lambda: cluster.shard()["epoch"] > epoch)
         assert phone.answer_to(phone.request("OPTIONS", "4001"), 10).status == 200
         shard = cluster.shard()
         assert (shard["epoch"], shard["waiting"]) == (epoch + 1, 1)
