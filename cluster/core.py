@@ -63,6 +63,10 @@ BEHIND_MS = 1_000
 """Between two tries of an active to change a key that is of an older epoch than its own."""
 LEAVING_MS = 1_000
 """A member that was told to stop tries so long after all others: it would lead but a moment."""
+WATCH_MS = 2_000
+"""Who holds no copy that counts reads the key so often while a node that does is up."""
+KEPT_MS = 60_000
+"""And keeps the copy that it had for so long: it may be asked to hold one again."""
 LATE_MS = 100
 """A node whose own loop was this late drains its links before it suspects anyone."""
 PROBE_AGAIN_MS = 20
@@ -93,6 +97,8 @@ class Core:
         self.preferred = tuple(preferred)
         self.peers = tuple(name for name in preferred if name != node)
         self.copies = copies
+        self.wanted: tuple[str, ...] | None = None
+        """Nodes that shall hold copies, this one too; None: as many as there are to be."""
         self._outside = outside
         self._owner = owner
         self._incarnation = incarnation
@@ -115,6 +121,14 @@ class Core:
     @property
     def log(self) -> Log:
         return self.copy.log
+
+    def know(self, nodes: Sequence[str]) -> None:
+        """The nodes there are now, in the order in which they try to lead this shard."""
+        assert self.node in nodes
+        self.preferred = tuple(nodes)
+        self.peers = tuple(name for name in nodes if name != self.node)
+        if isinstance(self.role, Active):
+            self.role.replicas.know(self.peers, self._outside.now_ms())
 
     # -- becoming active ---------------------------------------------------------------------------
 
@@ -173,8 +187,11 @@ class Core:
             wait_ms = rank * RANK_MS + (LEAVING_MS if self.leaving else 0)
             if self._has_turn(role, rev, wait_ms, now_ms):
                 self._take(rev, key, Start(old_active=key.active))
-        elif not self.leaving and now_ms - role.since_ms >= ORPHAN_MS:
-            self._judge(role, rev, key)
+        else:
+            if role.outside_ms is None:
+                role.outside_ms = now_ms
+            if not self.leaving and now_ms - role.since_ms >= ORPHAN_MS:
+                self._judge(role, rev, key)
 
     def _tell_behind(self, key: ShardKey | None) -> None:
         self._outside.note(
@@ -316,7 +333,7 @@ class Core:
         if role.changing:
             return
         in_sync = role.key.in_sync
-        stay = membership.staying(role, now_ms)
+        stay = membership.staying(role, now_ms, self.wanted)
         if stay != in_sync:
             self._change_members(role, stay, ())
             if role.handing is not None and role.handing.member not in stay:
@@ -326,7 +343,7 @@ class Core:
             return
         # Under steady load a standby one round trip behind never holds all that is acknowledged:
         # first acknowledgements wait for it, then it is taken in.
-        near = membership.joining(role, self.log, self.copies, now_ms)
+        near = membership.joining(role, self.log, self.copies, now_ms, self.wanted)
         role.pending = tuple(near)
         # Before the barrier is committed our own commit index may be behind what was acknowledged.
         acknowledged = max(self.log.commit, role.inherited)
@@ -375,11 +392,15 @@ class Core:
             self.copy.lead_no_more()
             self.clock.heard(shard_ms, now_ms)
         else:
-            self._lives += 1
-            self.member = member_id(self.node, f"{self._incarnation}.{self._lives}")
-            self.copy = Copy(self.member)
+            self._drop_copy()
         self.role = Follower(now_ms, now_ms, leader)
         self._owner.deposed()
+
+    def _drop_copy(self) -> None:
+        """From here on it is a member that holds nothing: the old one must not be heard again."""
+        self._lives += 1
+        self.member = member_id(self.node, f"{self._incarnation}.{self._lives}")
+        self.copy = Copy(self.member)
 
     def _may_stay(self, leader: str) -> bool:
         handing = self.role.handing if isinstance(self.role, Active) else None
@@ -507,9 +528,10 @@ class Core:
                     else:
                         self._press_hand_over(role)
             case Follower():
+                self._drop_old_copy(role, now_ms)
                 due_ms = role.campaign_at_ms
                 if due_ms is None:
-                    due_ms = role.heard_ms + BEAT_TIMEOUT_MS
+                    due_ms = role.heard_ms + self._patience_ms(role)
                 if now_ms >= due_ms:
                     silent_ms = now_ms - role.heard_ms
                     self._campaign(role, f"silent for {silent_ms} ms" if role.leader else "nobody")
@@ -518,9 +540,21 @@ class Core:
             case _:
                 assert_never(role)
 
+    def _drop_old_copy(self, role: Follower, now_ms: int) -> None:
+        outside_ms = role.outside_ms
+        if self.log.birth and outside_ms is not None and now_ms - outside_ms > KEPT_MS:
+            self._drop_copy()
+
+    def _patience_ms(self, role: Follower) -> int:
+        """How long without a word of the active before the key is read."""
+        if role.outside_ms is None or self.key is None:
+            return BEAT_TIMEOUT_MS
+        is_held = any(node_of(member) in self.up for member in self.key.in_sync)
+        return WATCH_MS if is_held else BEAT_TIMEOUT_MS
+
     def _targets(self, role: Active) -> Sequence[str]:
         """The nodes that hold copies, or shall."""
-        return membership.holding(role, self.peers, self.copies, self.up)
+        return membership.holding(role, self.peers, self.copies, self.up, self.wanted)
 
     def woke_late(self, late_ms: int) -> None:
         """Our own loop was late: what others sent meanwhile has not been read yet."""
@@ -631,6 +665,8 @@ class Core:
         role.heard_ms = now_ms
         role.heard += 1
         role.campaign_at_ms = role.suspicion = None
+        if not isinstance(message, Hello):
+            role.outside_ms = None
         role.turn = -1
         match message:
             case Hello():

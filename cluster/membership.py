@@ -4,7 +4,7 @@ What the active of an epoch reads off its key and its view of the standbys. To r
 member it must change the key; until that is done the old one counts.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 
 from cluster.log import Log
 from cluster.replicas import IN_SYNC_TIMEOUT_MS
@@ -28,9 +28,14 @@ def acknowledged(role: Active, log: Log) -> int:
     return lowest
 
 
-def staying(role: Active, now_ms: int) -> tuple[str, ...]:
-    """The in-sync members that are still with us."""
-    return tuple(m for m in role.key.in_sync if m == role.key.active or _is_here(role, m, now_ms))
+def staying(role: Active, now_ms: int, wanted: Container[str] | None) -> tuple[str, ...]:
+    """The in-sync members that are still with us, and on a node that shall hold a copy."""
+    return tuple(
+        member
+        for member in role.key.in_sync
+        if member == role.key.active
+        or (_is_here(role, member, now_ms) and (wanted is None or node_of(member) in wanted))
+    )
 
 
 def _is_here(role: Active, member: str, now_ms: int) -> bool:
@@ -40,13 +45,18 @@ def _is_here(role: Active, member: str, now_ms: int) -> bool:
     return peer.member in ("", member) and now_ms - peer.seen_ms <= IN_SYNC_TIMEOUT_MS
 
 
-def joining(role: Active, log: Log, copies: int, now_ms: int) -> dict[str, int]:
+def joining(
+    role: Active, log: Log, copies: int, now_ms: int, wanted: Collection[str] | None
+) -> dict[str, int]:
     """Members that may soon be taken into in_sync, and up to where each holds the log."""
     in_sync = role.key.in_sync
+    if wanted is not None:
+        copies = len(wanted)
     near = [
         peer
         for peer in role.replicas.peers.values()
         if peer.answered
+        and (wanted is None or peer.node in wanted)
         and peer.sending is None
         and not peer.dead
         and peer.member not in in_sync
@@ -72,8 +82,18 @@ def succeeding(role: Active) -> list[str]:
     ]
 
 
-def holding(role: Active, peers: Sequence[str], copies: int, up: Container[str]) -> Sequence[str]:
-    """Those of `peers` (preferred first) that hold copies, or shall: so many as there are to be."""
+def holding(
+    role: Active,
+    peers: Sequence[str],
+    copies: int,
+    up: Container[str],
+    wanted: Container[str] | None,
+) -> Sequence[str]:
+    """Those of `peers` (preferred first) that hold copies, or shall: `wanted`, if it is known, or
+    so many as there are to be."""
+    if wanted is not None:
+        holds = [node_of(member) for member in (*role.key.in_sync, *role.pending)]
+        return [node for node in peers if node in wanted or node in holds]
     if copies > len(peers):
         return peers
     chosen = [node for node in map(node_of, role.key.in_sync) if node in peers]

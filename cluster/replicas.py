@@ -6,7 +6,7 @@ once it holds what was committed when the last slice was made, and it holds noth
 active may lack.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cluster.log import Log, pack
@@ -80,6 +80,16 @@ class Replicas:
     send: Callable[[str, CoreMessage], None]
     shard_ms: Callable[[int], int]
     snapshots: int = field(default=0)
+
+    def know(self, nodes: Sequence[str], now_ms: int) -> None:
+        """The peers there are now: new ones are greeted, and who left is forgotten."""
+        for node in nodes:
+            if node not in self.peers:
+                self.peers[node] = Standby(node, now_ms)
+                self.hello(node, now_ms)
+        for node in [node for node in self.peers if node not in nodes]:
+            del self.peers[node]
+        self._pin()
 
     def hello(self, node: str, now_ms: int) -> None:
         peer = self.peers[node]

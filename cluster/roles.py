@@ -34,6 +34,8 @@ class Follower:
     """Messages of actives so far."""
     suspicion: tuple[str, int] | None = None
     """Why a new active is called for, and since when."""
+    outside_ms: int | None = None
+    """Since when it reads that its copy counts for nothing, and nobody sends it anything."""
 
 
 @dataclass(slots=True, eq=False)
