@@ -12,7 +12,7 @@ active. That never depends on a clock, a lease or a beat:
 Time and broken connections only decide when somebody tries.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from cluster import membership
@@ -114,6 +114,8 @@ class Core:
         self.role: Role = Follower(now_ms, now_ms)
         self.key: ShardKey | None = None
         """The shard's key as this member last saw it."""
+        self.version = 0
+        """The configuration that has this shard, as this node knows it; 0: the shard shall go."""
         self.leaving = False
         self.up: dict[str, None] = {}
         """Nodes whose link is up."""
@@ -121,6 +123,11 @@ class Core:
     @property
     def log(self) -> Log:
         return self.copy.log
+
+    @property
+    def is_closed(self) -> bool:
+        """Is the shard gone, and back in no later version of the configuration?"""
+        return self.key is not None and bool(self.key.closed) and self.key.closed >= self.version
 
     def know(self, nodes: Sequence[str]) -> None:
         """The nodes there are now, in the order in which they try to lead this shard."""
@@ -174,6 +181,10 @@ class Core:
         elif key is None:
             if not self.leaving and self._has_turn(role, rev, wait_ms, now_ms):
                 self._take(rev, ShardKey(0, "", ()), Start(fresh=True))
+        elif key.closed:
+            # Who is behind would bring back what others have closed.
+            if not (self.is_closed or self.leaving) and self._has_turn(role, rev, wait_ms, now_ms):
+                self._take(rev, key, Start(fresh=True))
         elif not key.active:
             if not self.leaving and self._has_turn(role, rev, wait_ms, now_ms):
                 self._restart(role, rev, key)
@@ -501,6 +512,33 @@ class Core:
         role.changing = True
         role.handing = None
         change_key(self._outside, role.rev, ShardKey(self.epoch, "", (), snapshot), decided)
+
+    def close(self, version: int, closed: Callable[[bool], None]) -> None:
+        """Nothing is left in the shard, and this version of the configuration has none such."""
+        role = self.role
+        assert isinstance(role, Active)
+        assert self.log.commit == self.log.end
+
+        def decided(won: bool, rev: int, key: ShardKey | None) -> None:
+            self.key = key
+            if self.role is role:
+                if won:
+                    self.role = Stopped(key)
+                elif _epoch(key) > self.epoch:
+                    assert key is not None
+                    self._depose(key.epoch, node_of(key.active))
+                else:
+                    role.changing = False  # the store is behind
+            closed(won)
+
+        role.changing = True
+        change_key(
+            self._outside, role.rev, ShardKey(self.epoch, "", (), None, closed=version), decided
+        )
+
+    def forget(self) -> None:
+        """This node has no part in the shard any more; what is under way comes to nothing."""
+        self.role = Stopped(self.key)
 
     def leave(self) -> None:
         """This node stops: no longer try to lead, and ask to be out of in_sync."""

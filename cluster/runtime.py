@@ -569,6 +569,22 @@ class Shard:
 
         self._outside.save(snapshot, saved)
 
+    def close(self, version: int, closed: Callable[[bool], None]) -> None:
+        """Give the shard up for good: this version of the configuration has none such.
+
+        Only when `hold` said True and nothing is left in the records.
+        """
+
+        def decided(won: bool) -> None:
+            self.serving = self.serving and not won
+            closed(won)
+
+        self.core.close(version, decided)
+
+    def go_on(self) -> None:
+        """After a `hold`: step again."""
+        self.held_up = False
+
     # -- reading -----------------------------------------------------------------------------------
 
     def state(self) -> ShardState:

@@ -133,6 +133,9 @@ class ShardKey(msgspec.Struct, frozen=True):
     """Members that hold everything acknowledged, the active first."""
     snapshot: str | None = None
     """After a clean stop: the snapshot that holds everything."""
+    closed: int = 0
+    """Nothing was left in it, and this version of the configuration has no such shard; 0: it is
+    there. The key stays, so that a shard of that name goes on with the next epoch."""
 
 
 _decoder = msgspec.json.Decoder(ShardKey)

@@ -85,6 +85,8 @@ class ShardSpec:
     let_go: Callable[[str, str], None] | None = None
     """(shard, inbox): give the address up now; the socket itself to that inbox if one is named.
     With it, `on_deposed` may keep the socket, unread, for KEEP_ADDRESS_MS."""
+    version: int = 0
+    """The configuration that has the shard; 0: none has it any more, and it shall go."""
     check: bool = False
     """Tests: a record changed without being reported raises."""
 
@@ -163,21 +165,29 @@ class Host:
             await self._links.stop()
             raise
         for name, spec in self._specs.items():
-            io = self._ios[name] = ShardIo(self, name, spec)
-            io.shard = self._shards[name] = Shard(
-                name=name,
-                node=self.node,
-                incarnation=self.incarnation,
-                preferred=spec.preferred,
-                copies=self._copies,
-                machine=spec.machine,
-                outside=io,
-                check=spec.check,
-            )
+            self._make(name, spec)
         self._tick_due = loop.time() + TICK_MS / 1000
         self._tick_timer = loop.call_at(self._tick_due, self._guard, self._tick)
         for shard in self._shards.values():
             shard.start()
+
+    def _make(self, name: str, spec: ShardSpec) -> Shard:
+        io = self._ios[name] = ShardIo(self, name, spec)
+        io.shard = shard = self._shards[name] = Shard(
+            name=name,
+            node=self.node,
+            incarnation=self.incarnation,
+            preferred=spec.preferred,
+            copies=self._copies,
+            machine=spec.machine,
+            outside=io,
+            check=spec.check,
+        )
+        shard.core.version = spec.version
+        for node in self._peers:
+            if node != self.node and self._links.is_up(node):
+                shard.core.link_up(node)
+        return shard
 
     async def stop(self) -> None:
         """Leave cleanly: hand over what others can take, leave a snapshot of the rest.
@@ -265,6 +275,64 @@ class Host:
     def addresses(self) -> Mapping[str, str]:
         """Where every node's link listens, this one's too."""
         return self._peers
+
+    # -- which shards there are --------------------------------------------------------------------
+
+    def add_shard(self, name: str, spec: ShardSpec) -> None:
+        """One shard more, before or after `start`."""
+        assert name not in self._specs
+        self._specs[name] = spec
+        if self._tick_timer is not None:
+            self._make(name, spec).start()
+
+    def configured(self, name: str, version: int, preferred: Sequence[str]) -> None:
+        """This version of the configuration has the shard; 0: none has, and it shall go."""
+        core = self._shards[name].core
+        core.version = version
+        core.know(preferred)
+
+    async def close_shard(
+        self, name: str, version: int, is_over: Callable[[Mapping[str, Any]], bool]
+    ) -> bool:
+        """Give the shard up for good once `is_over(records)`: `version` of the configuration has
+        none such. False: something is left in it, or this node does not lead it."""
+        shard = self._shards[name]
+        if not shard.serving or shard.held_up or not is_over(shard.records):
+            return False
+        on_held = self._specs[name].on_held
+        on_held(name, True)  # before stepping stops: what is read afterwards nobody would step on
+        won = (
+            await self._hold(shard) and is_over(shard.records) and await self._close(shard, version)
+        )
+        if not won and shard.serving:
+            shard.go_on()
+            on_held(name, False)
+        return won
+
+    async def _hold(self, shard: Shard) -> bool:
+        """Has it stopped stepping, with everything committed?"""
+        until_ms = now_ms() + HAND_OVER_MS
+        while not shard.hold():
+            if now_ms() > until_ms or not shard.serving:
+                return False
+            await asyncio.sleep(TICK_MS / 1000)
+        return True
+
+    async def _close(self, shard: Shard, version: int) -> bool:
+        closed: asyncio.Future[bool] = self._loop.create_future()
+        shard.close(version, lambda won: None if closed.done() else closed.set_result(won))
+        return await closed
+
+    def is_closed(self, name: str) -> bool:
+        """Is it gone for good? Then `remove_shard`. A standby sees it when it misses the active."""
+        return self._shards[name].core.is_closed
+
+    def remove_shard(self, name: str) -> None:
+        """This node has no part in the shard any more."""
+        self._ios.pop(name).removed()
+        self._shards.pop(name).core.forget()
+        self._let_go(name, "")
+        del self._specs[name]
 
     # -- for the node's wiring ---------------------------------------------------------------------
 

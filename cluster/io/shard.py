@@ -194,6 +194,9 @@ class ShardIo:
         self._stop_moving()
         self._spec.on_deposed(self._name)
 
+    def removed(self) -> None:
+        self._stop_moving()
+
     def note(self, what: str, **fields: object) -> None:
         self._host.note(what, **fields)
 
