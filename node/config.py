@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 
 from calls.centre import Address, Agent, Centre, Number, Queue, Shard
-from node.yaml_tree import ConfigError, Tree, load_tree
+from node.yaml_tree import ConfigError, Tree, read_file, read_tree
 
-__all__ = ["ConfigError", "load_centre", "sip_address"]
+__all__ = ["ConfigError", "load_centre", "read_centre", "sip_address"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Of shards, queues, agents and nodes: they stand in addresses, keys and file names."""
@@ -23,6 +23,7 @@ PHONE = re.compile(r"sip:([^@\s<>\"]{1,128}@)?([^@\s<>;?\"/]{1,64})(;[^@\s<>\"?]
 
 STRATEGIES = ("longest_idle",)
 AGENT_STATES = ("ready", "not_ready", "signed_out")
+ELSEWHERE = ("relay", "redirect", "refuse")
 
 DEFAULT_SHARD = "main"
 DEFAULT_SIP: Address = ("127.0.0.1", 5060)
@@ -33,16 +34,22 @@ HOUR_MS = 3_600_000
 
 def load_centre(path: Path) -> Centre:
     """The centre that the file at `path` declares. Raises ConfigError."""
-    top = load_tree(path).fields(("numbers", "queues", "agents", "shards", "max_calls"))
+    return read_centre(read_tree(read_file(path), path))
+
+
+def read_centre(tree: Tree) -> Centre:
+    """The centre that a file declares. Raises ConfigError."""
+    top = tree.fields(("numbers", "queues", "agents", "shards", "max_calls", "elsewhere"))
     shards = read_shards(top.get("shards"))
     queues = read_queues(top.get("queues"), shards)
     numbers = read_numbers(top.get("numbers"), queues)
     agents = read_agents(top.get("agents"), queues)
-    centre = Centre(numbers=numbers, queues=queues, agents=agents, shards=shards)
-    if "max_calls" not in top:
-        return centre
-    most = top["max_calls"].number(1, 1_000_000)
-    return Centre(numbers=numbers, queues=queues, agents=agents, shards=shards, max_calls=most)
+    given: dict[str, int | str] = {}
+    if "max_calls" in top:
+        given["max_calls"] = top["max_calls"].number(1, 1_000_000)
+    if "elsewhere" in top:
+        given["elsewhere"] = top["elsewhere"].one_of(ELSEWHERE)
+    return Centre(numbers=numbers, queues=queues, agents=agents, shards=shards, **given)  # type: ignore[arg-type]  # each value was read by its type
 
 
 def sip_address(text: str) -> Address | None:
@@ -74,7 +81,7 @@ def read_shards(tree: Tree | None) -> dict[str, Shard]:
     owner: dict[Address, str] = {}
     for name, value in tree.mapping().items():
         check_name(value, name)
-        fields = value.fields(("sip", "preferred"), required=("sip",))
+        fields = value.fields(("sip", "preferred", "elsewhere"), required=("sip",))
         address = sip_address(fields["sip"].text())
         if address is None:
             raise fields["sip"].wrong(
@@ -92,7 +99,8 @@ def read_shards(tree: Tree | None) -> dict[str, Shard]:
             if item.text() in preferred:
                 raise item.wrong(f"{item.text()} stands here twice")
             preferred.append(item.text())
-        shards[name] = Shard(sip=address, preferred=tuple(preferred))
+        elsewhere = fields["elsewhere"].one_of(ELSEWHERE) if "elsewhere" in fields else ""
+        shards[name] = Shard(sip=address, preferred=tuple(preferred), elsewhere=elsewhere)
     if not shards:
         raise tree.wrong("names no shard; leave it out for one called main")
     return shards

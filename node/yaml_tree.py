@@ -5,7 +5,7 @@ wrong`. Scalars are taken as they are written (`4001` and "4001" are the same na
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import yaml
@@ -96,6 +96,16 @@ class Tree:
                 raise self.wrong("is missing", name)
         return found
 
+    def wrong_at(self, path: Sequence[str], what: str) -> ConfigError:
+        """The error that the value these names lead to is `what`, at the last line on the way."""
+        here = self
+        for depth, name in enumerate(path):
+            inside = here.mapping() if isinstance(here.node, MappingNode) else {}
+            if name not in inside:
+                return here.wrong(what, ".".join(path[depth:]))
+            here = inside[name]
+        return here.wrong(what)
+
     def items(self) -> "list[Tree]":
         """The values of a list."""
         if not isinstance(self.node, SequenceNode):
@@ -174,13 +184,17 @@ def check_depth(file: Path, text: str) -> None:
             depth -= 1
 
 
-def load_tree(file: Path) -> Tree:
-    """The top of the file. Raises ConfigError when it is not one readable YAML document."""
+def read_file(file: Path) -> bytes:
+    """What stands in the file, at most a byte more than it may be. Raises ConfigError."""
     try:
         with file.open("rb") as opened:
-            raw = opened.read(MAX_BYTES + 1)
+            return opened.read(MAX_BYTES + 1)
     except OSError as error:
         raise place(file, 0, "", f"cannot be read: {error.strerror}") from None
+
+
+def read_tree(raw: bytes, file: Path) -> Tree:
+    """The top of a file that holds `raw`. Raises ConfigError when it is not one YAML document."""
     if len(raw) > MAX_BYTES:
         raise place(file, 0, "", f"is larger than {MAX_BYTES >> 20} MiB")
     try:

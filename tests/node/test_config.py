@@ -115,7 +115,8 @@ QUEUE = "queues: {support: {}}\n"
         ),
         (
             "queue: {support: {}}\n",
-            "centre.yaml:1: queue: unknown; known here: numbers, queues, agents, shards, max_calls",
+            "centre.yaml:1: queue: unknown; known here: "
+            "numbers, queues, agents, shards, max_calls, elsewhere",
         ),
         (
             "queues:\n  support:\n    wrapup: 5s\n",
@@ -248,6 +249,15 @@ QUEUE = "queues: {support: {}}\n"
         ),
         ("max_calls: 0\n", "centre.yaml:1: max_calls: must be from 1 to 1000000, is 0"),
         ("max_calls: [1]\n", "centre.yaml:1: max_calls: must be a whole number, is a list"),
+        (
+            "elsewhere: drop\n",
+            "centre.yaml:1: elsewhere: 'drop' is no choice; known: relay, redirect, refuse",
+        ),
+        (
+            "shards: {north: {sip: '127.0.0.1:5060', elsewhere: drop}}\n",
+            "centre.yaml:1: shards.north.elsewhere: "
+            "'drop' is no choice; known: relay, redirect, refuse",
+        ),
     ],
 )
 def test_a_wrong_centre_is_one_line_with_file_line_and_field(
