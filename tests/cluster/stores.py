@@ -1,0 +1,292 @@
+"""Real servers of the stores, started for a test on an address of their own and ended by pid."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from cluster.io.etcd import EtcdStore
+from cluster.io.zookeeper import ZooKeeperStore
+from cluster.store import Store
+from tests.e2e.cluster import own_address
+
+START_S = 40.0
+"""A server is up, or again up, within this, however loaded the machine is."""
+ETCD_TICKS = ("--heartbeat-interval=20", "--election-timeout=200")
+"""In ms: fit for one machine or one LAN."""
+ZOOKEEPER_JAR = Path("/usr/share/java/zookeeper.jar")
+ZOOKEEPER_TICK_MS = 200
+
+
+def need(found: bool, package: str) -> None:
+    """Fail in CI and skip elsewhere if a server is missing."""
+    if not found:
+        missing = f"missing: apt-get install {package}"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
+
+
+def free_ports(host: str, count: int) -> list[int]:
+    """TCP ports of this address that nobody has."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind((host, 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+class Servers:
+    """The members of one store, each a process."""
+
+    kind = ""
+
+    def __init__(self, folder: Path, members: int) -> None:
+        self.folder = folder
+        self.host = own_address()
+        self.members = range(members)
+        self.running: dict[int, subprocess.Popen[bytes]] = {}
+        self.ports: list[int] = []
+        """Of each member, for clients."""
+
+    @property
+    def endpoints(self) -> list[tuple[str, int]]:
+        return [(self.host, port) for port in self.ports]
+
+    def url(self, prefix: str) -> str:
+        places = ",".join(f"{host}:{port}" for host, port in self.endpoints)
+        return f"{self.kind}://{places}/{prefix}"
+
+    def command(self, member: int) -> Sequence[str]:
+        raise NotImplementedError
+
+    def client(self, prefix: str, **options: Any) -> Store:
+        """Not opened."""
+        raise NotImplementedError
+
+    def is_up(self, member: int) -> bool:
+        """Does it take part and answer?"""
+        raise NotImplementedError
+
+    def leader(self) -> int:
+        raise NotImplementedError
+
+    def start(self, *members: int) -> None:
+        """Start these, by default all, and wait until they are up."""
+        for member in members or self.members:
+            with self._log(member).open("ab") as output:
+                self.running[member] = subprocess.Popen(
+                    self.command(member),
+                    cwd=self.folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
+        for member in members or self.members:
+            end = time.monotonic() + START_S
+            while not self.is_up(member):
+                log = self._log(member).read_text(errors="replace")
+                assert self.running[member].poll() is None, log[-2_000:]
+                assert time.monotonic() < end, f"{self.kind} {member} is not up: {log[-2_000:]}"
+                time.sleep(0.05)
+
+    def _log(self, member: int) -> Path:
+        return self.folder / f"{self.kind}{member}.log"
+
+    def kill(self, member: int) -> None:
+        process = self.running.pop(member)
+        process.kill()
+        process.wait()
+
+    def stop(self, member: int) -> None:
+        """It hangs until `resume`."""
+        self.running[member].send_signal(signal.SIGSTOP)
+
+    def resume(self, member: int) -> None:
+        self.running[member].send_signal(signal.SIGCONT)
+
+    def end(self) -> None:
+        for process in self.running.values():
+            process.kill()
+        for process in self.running.values():
+            process.wait()
+        self.running.clear()
+
+
+class EtcdServers(Servers):
+    """`tls`: names of the files ca, cert and key; clients must then have a certificate of `ca`."""
+
+    kind = "etcd"
+
+    def __init__(
+        self, folder: Path, members: int, tls: tuple[Path, Path, Path] | None = None
+    ) -> None:
+        need(shutil.which("etcd") is not None, "etcd-server")
+        super().__init__(folder, members)
+        self.tls = tls
+        ports = free_ports(self.host, 2 * members)
+        self.ports, self.peer_ports = ports[:members], ports[members:]
+        self.scheme = "https" if tls else "http"
+
+    def command(self, member: int) -> Sequence[str]:
+        peers = [f"http://{self.host}:{port}" for port in self.peer_ports]
+        here = f"{self.scheme}://{self.host}:{self.ports[member]}"
+        data = self.folder / f"etcd{member}"
+        words = [
+            "etcd",
+            f"--name=e{member}",
+            f"--data-dir={data}",
+            f"--listen-peer-urls={peers[member]}",
+            f"--initial-advertise-peer-urls={peers[member]}",
+            f"--listen-client-urls={here}",
+            f"--advertise-client-urls={here}",
+            f"--initial-cluster={','.join(f'e{n}={url}' for n, url in enumerate(peers))}",
+            *ETCD_TICKS,
+            "--logger=zap",
+            "--log-level=error",
+        ]
+        if self.tls:
+            ca, cert, key = self.tls
+            words += [f"--cert-file={cert}", f"--key-file={key}", f"--trusted-ca-file={ca}"]
+            words.append("--client-cert-auth")
+        return words
+
+    def client(self, prefix: str, **options: Any) -> EtcdStore:
+        return EtcdStore(endpoints=self.endpoints, prefix=prefix, **options)
+
+    def post(self, member: int, path: str, **fields: Any) -> Any:
+        """A call of etcd's JSON gateway, which knows nothing of our client."""
+        context = None
+        if self.tls:
+            ca, cert, key = self.tls
+            context = ssl.create_default_context(cafile=str(ca))
+            context.load_cert_chain(cert, key)
+        url = f"{self.scheme}://{self.host}:{self.ports[member]}/v3/{path}"
+        token = {"Authorization": fields.pop("token")} if "token" in fields else {}
+        asked = urllib.request.Request(url, json.dumps(fields).encode(), token)
+        with urllib.request.urlopen(asked, timeout=2, context=context) as answer:
+            return json.loads(answer.read())
+
+    def is_up(self, member: int) -> bool:
+        try:
+            status = self.post(member, "maintenance/status")
+        except (OSError, ValueError):
+            return False
+        return int(status.get("leader", 0)) != 0
+
+    def leader(self) -> int:
+        for member in self.running:
+            with suppress(OSError):
+                status = self.post(member, "maintenance/status")
+                if status["leader"] == status["header"]["member_id"]:
+                    return member
+        raise AssertionError("no leader")
+
+
+class ZooKeeperServers(Servers):
+    """`tls`: PEM files: the CA's certificate, and one with the server's key and certificate."""
+
+    kind = "zookeeper"
+
+    def __init__(self, folder: Path, members: int, tls: tuple[Path, Path] | None = None) -> None:
+        need(ZOOKEEPER_JAR.exists(), "libzookeeper-java")
+        need(shutil.which("java") is not None, "default-jre-headless")
+        super().__init__(folder, members)
+        ports = free_ports(self.host, 4 * members)
+        self.plain_ports, self.peer_ports, self.election_ports, secure = (
+            ports[n * members : (n + 1) * members] for n in range(4)
+        )
+        self.ports = secure if tls else self.plain_ports
+        for member in self.members:
+            data = folder / f"zk{member}"
+            data.mkdir()
+            (data / "myid").write_text(f"{member}\n")
+            lines = [
+                f"tickTime={ZOOKEEPER_TICK_MS}",
+                "initLimit=50",
+                "syncLimit=10",
+                f"minSessionTimeout={2 * ZOOKEEPER_TICK_MS}",
+                "maxSessionTimeout=20000",
+                f"dataDir={data}",
+                f"clientPort={self.plain_ports[member]}",
+                f"clientPortAddress={self.host}",
+                "admin.enableServer=false",
+                "4lw.commands.whitelist=*",
+            ]
+            if members > 1:
+                lines += [
+                    f"server.{n}={self.host}:{self.peer_ports[n]}:{self.election_ports[n]}"
+                    for n in self.members
+                ]
+            if tls:
+                ca, key_and_cert = tls
+                lines += [
+                    "serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory",
+                    f"secureClientPort={secure[member]}",
+                    f"ssl.keyStore.location={key_and_cert}",
+                    "ssl.keyStore.type=PEM",
+                    f"ssl.trustStore.location={ca}",
+                    "ssl.trustStore.type=PEM",
+                ]
+            (folder / f"zk{member}.cfg").write_text("\n".join(lines) + "\n")
+
+    def command(self, member: int) -> Sequence[str]:
+        return [
+            "java",
+            "-Xmx128m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-cp",
+            str(ZOOKEEPER_JAR),
+            "org.apache.zookeeper.server.quorum.QuorumPeerMain",
+            str(self.folder / f"zk{member}.cfg"),
+        ]
+
+    def client(self, prefix: str, **options: Any) -> ZooKeeperStore:
+        return ZooKeeperStore(self.endpoints, prefix=prefix, **options)
+
+    def _ask(self, member: int, word: bytes) -> str:
+        try:
+            with socket.create_connection((self.host, self.plain_ports[member]), 1) as line:
+                line.settimeout(1)
+                line.sendall(word)
+                answer = b""
+                while data := line.recv(4_096):
+                    answer += data
+                return answer.decode()
+        except OSError:
+            return ""
+
+    def is_up(self, member: int) -> bool:
+        return "Mode: " in self._ask(member, b"srvr")
+
+    def leader(self) -> int:
+        for member in self.running:
+            if "Mode: leader" in self._ask(member, b"srvr"):
+                return member
+        raise AssertionError("no leader")
+
+
+AnyServers = TypeVar("AnyServers", bound=Servers)
+
+
+@contextmanager
+def served(servers: AnyServers) -> Iterator[AnyServers]:
+    """All members up; ended afterwards."""
+    try:
+        servers.start()
+        yield servers
+    finally:
+        servers.end()
