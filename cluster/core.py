@@ -310,6 +310,7 @@ class Core:
             self.epoch, self.member, self.log, peers, self._outside.send, self.clock.now
         )
         self.key = key
+        self.wanted = None  # what was wanted when this member led before may be long past
         role = self.role = Active(rev, key, replicas, inherited=self.log.end)
         for node in self.peers:
             replicas.hello(node, now_ms)

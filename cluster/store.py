@@ -164,6 +164,7 @@ class Process(msgspec.Struct, frozen=True):
     address: str = ""
     started_ms: int = 0
     """Unix time in ms."""
+    site: str = ""
 
 
 def encode_process(process: Process) -> bytes:

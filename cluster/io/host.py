@@ -15,28 +15,30 @@ from typing import Any, TypeVar
 import grpc.aio
 import msgspec
 
+from cluster import orders
 from cluster.core import LATE_MS
 from cluster.io.clock import now_ms, wall_ms
 from cluster.io.gathering import Gathering, Shared
 from cluster.io.link import Links
+from cluster.io.nodes import Nodes
+from cluster.io.placer import Placer
 from cluster.io.process import is_gone, this_process
 from cluster.io.shard import ShardIo
 from cluster.machine import Machine
 from cluster.messages import Message, Release, Released
 from cluster.outside import ShardState
-from cluster.process import PROCESS_KEYS, SHARD_KEYS, process_key, shard_key
+from cluster.placement import DEFAULT, Policy, order
+from cluster.process import shard_key
 from cluster.replicas import COPIES
 from cluster.roles import Active, Follower
+from cluster.roster import Roster
 from cluster.runtime import Shard
 from cluster.store import (
     Process,
     Store,
     StoreAway,
     decode_key,
-    decode_process,
     encode_process,
-    node_of,
-    process_of,
 )
 from cluster.switch import Switch
 
@@ -69,7 +71,7 @@ class ShardSpec:
     perform: Callable[[Any], None]
     """A committed effect, in step order."""
     preferred: Sequence[str]
-    """All nodes, those that shall hold and lead the shard first."""
+    """Nodes that shall lead it, best first; it returns to them. None: any."""
     move_address: Callable[[str, str], Awaitable[None]]
     """(shard, old active member or ""): the address is ours when it returns. If it raises OSError
     it is called again while this node leads. Cancelled when it no longer does."""
@@ -87,6 +89,8 @@ class ShardSpec:
     With it, `on_deposed` may keep the socket, unread, for KEEP_ADDRESS_MS."""
     version: int = 0
     """The configuration that has the shard; 0: none has it any more, and it shall go."""
+    weight: int = 1
+    """How much load it is, as the placement reckons."""
     check: bool = False
     """Tests: a record changed without being reported raises."""
 
@@ -106,11 +110,14 @@ class Host:
         broken: Callable[[BaseException], None],
         fence: Callable[[Process], Awaitable[bool]] | None = None,
         copies: int = COPIES,
+        site: str = "",
+        policy: Policy = DEFAULT,
         incarnation: str = "",
         services: Callable[[grpc.aio.Server], None] = lambda server: None,
     ) -> None:
-        """`peers`: the address "ip:port" of every node's links, this one's too; `services` adds
-        what else this node's gRPC server shall answer."""
+        """`peers`: the address "ip:port" of the links of this node, and of those it is to know from
+        the start; the others it finds in the store. `services` adds what else this node's gRPC
+        server shall answer."""
         self.node = node
         self.incarnation = incarnation or secrets.token_hex(4)
         self.store = store
@@ -121,22 +128,28 @@ class Host:
         self.data_dir = data_dir
         self.loop_late_max_ms = 0
         """How late the loop was at most, since whoever shows it has set it to 0."""
-        self._peers = dict(peers)
         self._specs = dict(shards)
+        self._shards: dict[str, Shard] = {}
+        self._site = site
+        roster = Roster(node, peers, now_ms())
+        self.nodes = Nodes(node, self.incarnation, store, roster, self._shared, self.meet)
+        self.placer = Placer(self, policy)
+        self.is_leaving = False
         self._fence = fence
-        self._copies = min(len(peers), copies)
+        self._copies = copies
+        self._listen = peers[node]
         self._links = Links(
             node=node,
             incarnation=self.incarnation,
-            listen=self._peers[node],
-            peers={name: address for name, address in self._peers.items() if name != node},
+            listen=self._listen,
+            peers={name: address for name, address in peers.items() if name != node},
             receiver=self,
             guard=broken,
             services=services,
         )
-        self._shards: dict[str, Shard] = {}
+        self._met: tuple[dict[str, str], frozenset[str]] = (dict(peers), frozenset())
+        """The nodes, and those that drain, as links and shards know them."""
         self._ios: dict[str, ShardIo] = {}
-        self._processes: dict[tuple[str, str], Process] = {}
         self._fenced: dict[tuple[str, str], int] = {}
         self._gave: dict[str, int] = {}
         """By shard: the epoch whose active asked for its address last, and was given it."""
@@ -156,11 +169,12 @@ class Host:
         loop = self._loop = asyncio.get_running_loop()
         await self._links.start()
         try:
-            me = this_process(self.node, self.incarnation, self._peers[self.node], wall_ms())
-            await self._write_down(me)
+            me = this_process(self.node, self.incarnation, self._listen, wall_ms(), self._site)
+            await self.nodes.write_down(me)
             self.store.attend(self.node, encode_process(me))
             with suppress(StoreAway):  # whoever starts next forgets them
-                await self._clear_processes()
+                await self.nodes.clear()
+                await self.nodes.look()
         except BaseException:
             await self._links.stop()
             raise
@@ -170,6 +184,7 @@ class Host:
         self._tick_timer = loop.call_at(self._tick_due, self._guard, self._tick)
         for shard in self._shards.values():
             shard.start()
+        self.placer.start()
 
     def _make(self, name: str, spec: ShardSpec) -> Shard:
         io = self._ios[name] = ShardIo(self, name, spec)
@@ -177,15 +192,15 @@ class Host:
             name=name,
             node=self.node,
             incarnation=self.incarnation,
-            preferred=spec.preferred,
+            preferred=self._order(name),
             copies=self._copies,
             machine=spec.machine,
             outside=io,
             check=spec.check,
         )
         shard.core.version = spec.version
-        for node in self._peers:
-            if node != self.node and self._links.is_up(node):
+        for node in self._met[0]:
+            if self._links.is_up(node):
                 shard.core.link_up(node)
         return shard
 
@@ -196,6 +211,7 @@ class Host:
         """
         if self._is_stopped:
             return
+        self.is_leaving = True
         until_ms = now_ms() + STOP_MS
         gathered_ms = now_ms() + GATHER_LEAVERS_MS
         for shard in self._shards.values():
@@ -203,6 +219,8 @@ class Host:
         await asyncio.gather(
             *(self._leave(shard, gathered_ms, until_ms) for shard in self._shards.values())
         )
+        with suppress(StoreAway):
+            await self.nodes.strike_out()
         await self.close()
 
     async def close(self) -> None:
@@ -273,8 +291,16 @@ class Host:
 
     @property
     def addresses(self) -> Mapping[str, str]:
-        """Where every node's link listens, this one's too."""
-        return self._peers
+        """Where the links of every node that is known listen, this one's too."""
+        return self.nodes.roster.addresses()
+
+    @property
+    def shards(self) -> Mapping[str, Shard]:
+        return self._shards
+
+    @property
+    def specs(self) -> Mapping[str, ShardSpec]:
+        return self._specs
 
     # -- which shards there are --------------------------------------------------------------------
 
@@ -285,11 +311,16 @@ class Host:
         if self._tick_timer is not None:
             self._make(name, spec).start()
 
-    def configured(self, name: str, version: int, preferred: Sequence[str]) -> None:
+    def configured(
+        self, name: str, version: int, preferred: Sequence[str], weight: int = 1
+    ) -> None:
         """This version of the configuration has the shard; 0: none has, and it shall go."""
         core = self._shards[name].core
         core.version = version
-        core.know(preferred)
+        self._specs[name].preferred = preferred
+        self._specs[name].weight = weight
+        core.know(self._order(name))
+        self.placer.wake()
 
     async def close_shard(
         self, name: str, version: int, is_over: Callable[[Mapping[str, Any]], bool]
@@ -366,15 +397,12 @@ class Host:
 
     async def all_processes(self) -> list[Process]:
         """All that are written down, also such as are gone; the last list if the store is away."""
-        await self._read_processes()
-        return list(self._processes.values())
+        await self.nodes.read()
+        return list(self.nodes.processes.values())
 
     async def process_of(self, member: str) -> Process | None:
         """The process that wrote itself down as this member's."""
-        node, incarnation = node_of(member), process_of(member)
-        if (node, incarnation) not in self._processes:
-            await self._read_processes()
-        return self._processes.get((node, incarnation))
+        return await self.nodes.process_of(member)
 
     async def ask_release(self, node: str, shard: str, timeout_ms: int, inbox: str = "") -> bool:
         """Has this node's process let go of the shard's address? False: no answer in time.
@@ -419,6 +447,16 @@ class Host:
             if await self._hand_over(here, successor):
                 return successor
         return ""
+
+    async def switch_over(self, shard: str, to: str) -> bool:
+        """Hand the shard to this node, where it stays until something else happens to it.
+
+        False: it did not take over. StoreAway: nothing was tried.
+        """
+        stay = orders.Stay(to, self._shards[shard].core.epoch + 1)
+        # Before the move: the new active may plan as soon as it leads.
+        await self.store.put(orders.stay_key(shard), orders.encode(stay))
+        return bool(await self.hand_over(shard, to))
 
     async def drain(self) -> dict[str, str]:
         """Hand over every shard that this node leads: its new node, "" if none could take it.
@@ -492,85 +530,61 @@ class Host:
             spec.let_go(shard, inbox)
 
     def link_up(self, node: str) -> None:
+        self.nodes.roster.link(node, up=True, now_ms=now_ms())
+        self.placer.wake()
         for shard in self._shards.values():
             shard.core.link_up(node)
 
     def link_down(self, node: str) -> None:
+        self.nodes.roster.link(node, up=self._links.is_up(node), now_ms=now_ms())
         for shard in self._shards.values():
             shard.core.link_down(node)
             if self._links.is_up(node):  # only the stream from it broke, ours to it did not
                 shard.core.link_up(node)
 
     def greeted(self, node: str, incarnation: str) -> None:
-        if (node, incarnation) not in self._processes:
-            self.spawn(self._read_processes())
+        if (node, incarnation) not in self.nodes.processes:
+            self.spawn(self.nodes.read())
 
     async def probe(self, node: str) -> bool:
         return await self._shared.ask(f"probe {node}", lambda: self._links.probe(node))
 
-    # -- processes ---------------------------------------------------------------------------------
+    # -- nodes and processes -----------------------------------------------------------------------
 
-    async def _read_processes(self) -> None:
-        await self._shared.ask("processes", self._list_processes)
-
-    async def _list_processes(self) -> None:
-        try:
-            rows = await self.store.list(PROCESS_KEYS)
-        except StoreAway:
+    def meet(self) -> None:
+        """Links and shards follow the nodes that are known."""
+        met = (self.nodes.roster.addresses(), self.nodes.roster.draining)
+        if met == self._met:
             return
-        found: dict[tuple[str, str], Process] = {}
-        for value in rows.values():
-            with suppress(msgspec.DecodeError):  # somebody else's: it proves nothing of a process
-                process = decode_process(value)
-                found[process.node, process.incarnation] = process
-        self._processes = found
-        self._fenced = {name: at for name, at in self._fenced.items() if name in found}
+        known, _ = self._met
+        self._met = met
+        for node, address in met[0].items():
+            if node != self.node:
+                self._links.connect(node, address)
+        for node in known:
+            if node not in met[0]:
+                self._links.disconnect(node)
+        for name, shard in self._shards.items():
+            shard.core.know(self._order(name))
+        self.placer.wake()
 
-    async def _write_down(self, me: Process) -> None:
-        """StoreAway if the store was away for START_MS: a disk is slow when many start at once."""
-        until_ms = now_ms() + START_MS
-        while True:
-            try:
-                await self.store.put(process_key(self.node, self.incarnation), encode_process(me))
-            except StoreAway:
-                if now_ms() > until_ms:
-                    raise
-                await asyncio.sleep(TICK_MS / 1000)
-            else:
-                return
-
-    async def _clear_processes(self) -> None:
-        """Forget those of this node's processes that are gone and that no shard's key names."""
-        await self._read_processes()
-        try:
-            keys = [decode_key(value) for value in (await self.store.list(SHARD_KEYS)).values()]
-        except msgspec.DecodeError:
-            return  # whom it names cannot be told
-        named = [process_of(member) for key in keys if key for member in (key.active, *key.in_sync)]
-        for process in list(self._processes.values()):
-            if process.node == self.node and process.incarnation not in named and is_gone(process):
-                await self.store.delete(process_key(process.node, process.incarnation))
+    def _order(self, shard: str) -> tuple[str, ...]:
+        """In which order the nodes try to lead it; those that drain come last."""
+        place = sorted(self._specs).index(shard)
+        names, draining = self._met
+        ranked = order(place, names, self._specs[shard].preferred)
+        return tuple(sorted(ranked, key=lambda node: node in draining))
 
     async def gone(self, shard: Shard, members: Sequence[str]) -> bool:
         """Is the process, or the life of the shard in it, of every member provably gone?"""
-        await self._read_processes()
-        for member in members:
-            node, incarnation = node_of(member), process_of(member)
-            if (node, incarnation) == (self.node, self.incarnation):
-                if member == shard.core.member:
-                    return False
-                continue
-            process = self._processes.get((node, incarnation))
-            if process is None or not is_gone(process):
-                return False
-        return True
+        return await self.nodes.are_gone(members, shard.core.member)
 
     def _free_store(self, now: int) -> None:
         """A process that was stopped inside its transaction keeps everybody from the store."""
         if self._fence is None or self.store.locked_ms() < LOCKED_MS:
             return
         suspects = [node for shard in self._shards.values() for node in shard.core.suspects()]
-        for name, process in self._processes.items():
+        for name, process in self.nodes.processes.items():
             if process.node == self.node or process.node not in suspects:
                 continue
             if now - self._fenced.get(name, -FENCE_AGAIN_MS) < FENCE_AGAIN_MS or is_gone(process):

@@ -26,6 +26,8 @@ MAX_WAITING = 2_000
 """Messages that wait for one peer; beyond that all are dropped and the protocol asks again."""
 REDIAL_MS = 30
 PROBE_MS = 100
+NAME = "keepline-node"
+"""In a stream's initial metadata: the node that answers."""
 STOP_MS = 200
 
 _CHANNEL: list[tuple[str, int]] = [
@@ -54,7 +56,7 @@ class Receiver(Protocol):
         """A stream to or from this node broke."""
 
     def greeted(self, node: str, incarnation: str) -> None:
-        """The node's process is this one."""
+        """The node's process is this one. It may be a node that is not known here yet."""
 
 
 @dataclass(slots=True)
@@ -64,6 +66,7 @@ class _Outgoing:
     waiting: list[tuple[str, Message]] = field(default_factory=list)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     is_up: bool = False
+    task: "asyncio.Task[None] | None" = None
 
 
 class Links(rpc.ReplicationServicer):
@@ -91,10 +94,12 @@ class Links(rpc.ReplicationServicer):
         self._streams: dict[str, int] = {}
         self._stream_n = 0
         self._server: grpc.aio.Server | None = None
-        self._tasks: list[asyncio.Task[None]] = []
         self._open: dict[asyncio.Task[object], None] = {}
+        self._is_started = False
         self._stopping = False
-        self.counters = dict.fromkeys(("frames_sent", "frames_received", "overflowed"), 0)
+        self.counters = dict.fromkeys(
+            ("frames_sent", "frames_received", "overflowed", "strangers"), 0
+        )
 
     async def start(self) -> None:
         """OSError if the address cannot be had."""
@@ -117,9 +122,29 @@ class Links(rpc.ReplicationServicer):
         if bound != int(port):
             raise OSError(errno.EADDRINUSE, f"cannot listen on {self._listen}")
         await server.start()
-        self._tasks = [asyncio.create_task(self._dial(out)) for out in self._out.values()]
-        for task in self._tasks:
-            task.add_done_callback(self._dialled)
+        self._is_started = True
+        for out in self._out.values():
+            self._begin(out)
+
+    def connect(self, node: str, address: str) -> None:
+        """Keep a link to this node, from now on at this address."""
+        out = self._out.get(node)
+        if out is not None and out.address == address:
+            return
+        self.disconnect(node)
+        out = self._out[node] = _Outgoing(node, address)
+        if self._is_started:
+            self._begin(out)
+
+    def disconnect(self, node: str) -> None:
+        """Keep no link to this node any more."""
+        out = self._out.pop(node, None)
+        if out is not None and out.task is not None:
+            out.task.cancel()
+
+    def _begin(self, out: _Outgoing) -> None:
+        out.task = asyncio.create_task(self._dial(out))
+        out.task.add_done_callback(self._dialled)
 
     def _dialled(self, task: "asyncio.Task[None]") -> None:
         """A link is dialled for ever: it ended by a bug, and without it this node is cut off."""
@@ -129,9 +154,10 @@ class Links(rpc.ReplicationServicer):
     async def stop(self) -> None:
         """Close everything. May be called again."""
         self._stopping = True
-        for task in self._tasks:
+        tasks = [out.task for out in self._out.values() if out.task is not None]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for stream in list(self._open):
             stream.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
@@ -139,7 +165,8 @@ class Links(rpc.ReplicationServicer):
             await self._server.stop(STOP_MS / 1000)
 
     def is_up(self, node: str) -> bool:
-        return self._out[node].is_up
+        out = self._out.get(node)
+        return out is not None and out.is_up
 
     def send(self, node: str, shard: str, message: Message) -> None:
         """In order while the stream lasts; dropped if there is none."""
@@ -196,6 +223,9 @@ class Links(rpc.ReplicationServicer):
         greeting = pb.Greeting(node=self._node, incarnation=self._incarnation)
         await call.write(pb.Frame(greeting=greeting))
         await call.wait_for_connection()
+        if await _name(call) != out.node:
+            self.counters["strangers"] += 1  # an address that another node has by now
+            return
         out.is_up = True
         self._receiver.link_up(out.node)
         ended = asyncio.create_task(_ended(call, out.wake))
@@ -237,15 +267,16 @@ class Links(rpc.ReplicationServicer):
         node = ""
         mine = 0
         try:
-            await context.send_initial_metadata(())
+            await context.send_initial_metadata(((NAME, self._node),))
             async for frame in request_iterator:
                 if not node:
-                    node = frame.greeting.node
-                    if node not in self._out:
-                        break
+                    greeted = frame.greeting.node
+                    self._receiver.greeted(greeted, frame.greeting.incarnation)
+                    if greeted not in self._out:
+                        break  # it dials again, and is known by then if it is one of ours
+                    node = greeted
                     self._stream_n += 1
                     mine = self._streams[node] = self._stream_n
-                    self._receiver.greeted(node, frame.greeting.incarnation)
                 if self._streams[node] != mine:
                     break  # the peer has opened another stream: what is left in this one is stale
                 self._deliver(node, frame)
@@ -265,6 +296,11 @@ class Links(rpc.ReplicationServicer):
                     receiver.received(node, packed.shard, message)
         except Exception as error:  # noqa: BLE001 - gRPC would swallow it: a broken log ends the process
             self._guard(error)
+
+
+async def _name(call: "grpc.aio.StreamUnaryCall[pb.Frame, pb.LinkEnd]") -> str:
+    """Which node has answered."""
+    return next((str(value) for key, value in await call.initial_metadata() if key == NAME), "")
 
 
 async def _ended(

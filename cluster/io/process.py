@@ -28,7 +28,9 @@ def running_since(pid: int) -> int | None:
         return None
 
 
-def this_process(node: str, incarnation: str, address: str, wall_ms: int) -> Process:
+def this_process(
+    node: str, incarnation: str, address: str, wall_ms: int, site: str = ""
+) -> Process:
     """What this process writes down about itself."""
     since = running_since(os.getpid())
     assert since is not None
@@ -41,6 +43,7 @@ def this_process(node: str, incarnation: str, address: str, wall_ms: int) -> Pro
         boot_id=boot_id(),
         address=address,
         started_ms=wall_ms,
+        site=site,
     )
 
 

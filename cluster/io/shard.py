@@ -158,6 +158,7 @@ class ShardIo:
 
     def move_address(self, old_active: str, moved: Callable[[], None]) -> None:
         self._stop_moving()
+        self._host.placer.elected(self._name, old_active)
         role = self.shard.core.role
         told = ""
 

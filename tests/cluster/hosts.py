@@ -11,6 +11,7 @@ from typing import Any
 
 from cluster.io.host import Host, ShardSpec
 from cluster.io.sqlite import SqliteStore
+from cluster.placement import DEFAULT, Policy
 from cluster.store import Store
 from tests.cluster.toy import Toy
 
@@ -63,6 +64,7 @@ class Node:
         folder: Path,
         shards: dict[str, Sequence[str]],
         store: Store,
+        policy: Policy = DEFAULT,
     ) -> None:
         self.name = name
         self.store = store
@@ -88,6 +90,7 @@ class Node:
                 for shard, preferred in shards.items()
             },
             data_dir=folder,
+            policy=policy,
             note=lambda what, **fields: self.notes.append(f"{what} {fields}"),
             broken=self.broken.append,
         )
@@ -117,7 +120,9 @@ class Cluster:
         names: Sequence[str],
         shards: dict[str, Sequence[str]],
         make_store: MakeStore | None = None,
+        policy: Policy = DEFAULT,
     ) -> None:
+        self.policy = policy
         self.make_store = make_store or (lambda: SqliteStore(folder / "store.db"))
         self.peers = {
             name: f"127.0.0.1:{port}"
@@ -127,19 +132,26 @@ class Cluster:
         self.shards = shards
         self.nodes: dict[str, Node] = {}
 
-    async def start(self, name: str) -> Node:
+    async def start(self, name: str, peers: dict[str, str] | None = None) -> Node:
+        """`peers`: whom it knows from the start; by default all that the cluster began with."""
         node = self.nodes[name] = Node(
-            name, self.peers, self.folder, self.shards, self.make_store()
+            name, peers or self.peers, self.folder, self.shards, self.make_store(), self.policy
         )
         await node.start()
         return node
+
+    async def join(self, name: str) -> Node:
+        """A node that knows only itself, and the store."""
+        (port,) = free_ports(1)
+        return await self.start(name, {name: f"127.0.0.1:{port}"})
 
     async def kill(self, name: str) -> None:
         await self.nodes.pop(name).close()
 
     def active(self, shard: str) -> Node | None:
-        serving = [node for node in self.nodes.values() if node.host.states()[shard].serving]
-        return max(serving, key=lambda n: n.host.states()[shard].epoch) if serving else None
+        found = [(node, node.host.shards.get(shard)) for node in self.nodes.values()]
+        serving = [(here.core.epoch, node) for node, here in found if here and here.state().serving]
+        return max(serving, key=lambda each: each[0])[1] if serving else None
 
     async def served(self, shard: str, *, copies: int, within_s: float = 5.0) -> Node:
         def whole() -> bool:
@@ -159,10 +171,12 @@ async def cluster(
     *,
     make_store: MakeStore | None = None,
     shards: Mapping[str, Sequence[str]] | None = None,
+    policy: Policy = DEFAULT,
     **more: Sequence[str],
 ) -> AsyncIterator[Cluster]:
     """`make_store` gives each node's own; by default a SQLite file in `folder`."""
-    together = Cluster(folder, names, {**(shards or {}), **more} or {"main": names}, make_store)
+    named = {**(shards or {}), **more} or {"main": names}
+    together = Cluster(folder, names, named, make_store, policy)
     try:
         for name in names:
             await together.start(name)
