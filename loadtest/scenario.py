@@ -1,14 +1,15 @@
 """Who takes part: people drawn at random, or a mix that brings a cluster into a known state.
 
-A mix says how many callers shall wait, talk and ring at the moment of a fault. It relies on this:
-callers who come while an agent is free are offered to one each, so with T+R agents of whom R let
-their first offer ring long, the first T+R callers become T talking and R ringing, and whoever comes
-later waits. Talkers go on until they are released (`loadtest.effects.Release`), everybody then
-talks for a short drawn time, so all calls come to their end.
+A mix says how many callers shall wait, talk, be held and ring at the moment of a fault. It relies
+on this: callers who come while an agent is free are offered to one each, so with T+H+R agents of
+whom H hold their first call for long and R let their first offer ring long, the first T+H+R callers
+become T talking, H held and R ringing, and whoever comes later waits. Talkers go on until they are
+released (`loadtest.effects.Release`), everybody then talks for a short drawn time, so all calls
+come to their end.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 from loadtest.agent import AgentPlan, OfferPlan
@@ -23,6 +24,10 @@ SETTLE_MS = 2_500
 
 LONG_RING_MS = 14_000
 """A ringing that outlasts preparation and fault, and ends within an offer_timeout of 20 s."""
+
+LONG_HOLD_MS = 16_000
+"""Likewise a hold, which begins HOLD_AFTER_MS after the agent picked up."""
+HOLD_AFTER_MS = 500
 
 PATIENT_MS = 600_000
 
@@ -46,27 +51,34 @@ class People:
 
 @dataclass(frozen=True)
 class Mix:
-    """How many callers shall wait, talk, and ring at an agent's phone."""
+    """How many callers shall wait, talk, be held by their agent, and ring at an agent's phone."""
 
     waiting: int = 0
     talking: int = 0
     ringing: int = 0
+    held: int = 0
 
     def __add__(self, other: "Mix") -> "Mix":
         return Mix(
             self.waiting + other.waiting,
             self.talking + other.talking,
             self.ringing + other.ringing,
+            self.held + other.held,
         )
+
+    def __str__(self) -> str:
+        """As `mix` reads it."""
+        counts = (f"{field.name}={getattr(self, field.name)}" for field in fields(self))
+        return ",".join(counts)
 
     @property
     def agents(self) -> int:
         """How many agents it takes."""
-        return self.talking + self.ringing
+        return self.talking + self.ringing + self.held
 
     @property
     def callers(self) -> int:
-        return self.waiting + self.talking + self.ringing
+        return self.waiting + self.agents
 
 
 def waiting(n: int) -> Mix:
@@ -86,7 +98,7 @@ def ringing(n: int) -> Mix:
 
 def mix(text: str) -> Mix:
     """ "talking=100,ringing=20,waiting=100" as a mix. Raises BadOption."""
-    counts = {"waiting": 0, "talking": 0, "ringing": 0}
+    counts = dict.fromkeys((field.name for field in fields(Mix)), 0)
     for part in text.split(","):
         name, _, number = part.strip().partition("=")
         if name not in counts or not number.isdecimal() or len(number) > 5:
@@ -172,9 +184,14 @@ def _mixed(wanted: Mix, options: Options, draw: Draw) -> People:
         raise BadOption(
             f"the scenario takes {wanted.agents} agents, there are {len(options.agents)}"
         )
+    rings_long = _spread(wanted)
+    others = [place for place, is_long in enumerate(rings_long) if not is_long]
+    hold = others[: wanted.held]
     agents = [
-        _first_offer(_agent(agent, options, draw), rings_long=rings_long)
-        for agent, rings_long in zip(options.agents, _spread(wanted), strict=True)
+        _first_offer(
+            _agent(agent, options, draw), rings_long=rings_long[place], holds=place in hold
+        )
+        for place, agent in enumerate(options.agents)
     ]
     early = callers(options, draw, count=wanted.agents)
     begin_ms = early[-1].starts_ms + SETTLE_MS if early else 0
@@ -185,11 +202,13 @@ def _mixed(wanted: Mix, options: Options, draw: Draw) -> People:
     return People(patient, tuple(agents))
 
 
-def _first_offer(plan: AgentPlan, *, rings_long: bool) -> AgentPlan:
+def _first_offer(plan: AgentPlan, *, rings_long: bool, holds: bool) -> AgentPlan:
     offers = [replace(offer, waits_for_release=True) for offer in plan.offers]
     offers[0] = replace(offers[0], decline=0, ignores=False)
     if rings_long:
         offers[0] = replace(offers[0], ring_ms=LONG_RING_MS)
+    if holds:
+        offers[0] = replace(offers[0], hold_ms=HOLD_AFTER_MS, held_ms=LONG_HOLD_MS)
     return replace(plan, offers=tuple(offers))
 
 
@@ -201,5 +220,5 @@ def _spread(wanted: Mix) -> Sequence[bool]:
     pairs = [int((n + 1) * long / total) > int(n * long / total) for n in range(total)]
     places = [n for n in range(wanted.agents) if pairs[n // 2]]
     if len(places) != wanted.ringing:  # an odd number: the last ones of all
-        places = list(range(wanted.talking, wanted.agents))
+        places = list(range(wanted.agents - wanted.ringing, wanted.agents))
     return [n in places for n in range(wanted.agents)]

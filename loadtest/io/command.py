@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     add("--hold-rate", type=float, default=0.0, help="part of talks with a hold")
     add("--digits", default="", help="keys every caller presses")
     add("--offerless-rate", type=float, default=0.0, help="part of INVITEs without SDP")
-    add("--scenario", default="", metavar="MIX", help="talking=N,ringing=N,waiting=N")
+    add("--scenario", default="", metavar="MIX", help="talking=N,held=N,ringing=N,waiting=N")
     add("--seed", type=int, default=1, help="the same seed gives the same people")
     add("--no-rtp", action="store_true", help="signalling only, as SIPp's own phones")
     add("--address", default="127.0.0.1", help="the callers' own address")

@@ -120,6 +120,18 @@ def test_a_mix_is_a_sum_of_people_and_can_be_written() -> None:
     wanted = waiting(100) + talking(100) + ringing(20)
     assert wanted == Mix(100, 100, 20) == scenario.mix("talking=100,ringing=20,waiting=100")
     assert (wanted.agents, wanted.callers) == (120, 220)
+    assert scenario.mix(str(wanted + Mix(held=3))) == Mix(100, 100, 20, 3)
+
+
+def test_a_mix_has_as_many_long_holds_as_shall_be_held_and_none_of_them_rings_long() -> None:
+    where = options.agents("1-9@127.0.0.1:7001+")
+    text = str(Mix(talking=4, ringing=2, held=3))
+    made = scenario.people(msgspec.structs.replace(MANY, scenario=text, agents=where), Random(1))
+    first = [agent.offers[0] for agent in made.agents]
+    held = [offer for offer in first if offer.held_ms == scenario.LONG_HOLD_MS]
+    assert len(held) == 3
+    assert all(offer.hold_ms == scenario.HOLD_AFTER_MS for offer in held)
+    assert not any(offer.ring_ms == LONG_RING_MS for offer in held)
 
 
 @pytest.mark.parametrize(("talk", "ring"), [(100, 20), (4, 2), (1, 1), (3, 0), (0, 3), (5, 4)])

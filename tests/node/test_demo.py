@@ -13,11 +13,13 @@ import msgspec
 import pytest
 
 from loadtest.lost import Loss
+from loadtest.scenario import Mix
 from loadtest.verdict import Verdict, judge
 from node.config import load_centre
-from node.demo import centre_yaml, free_network, parts, phone_words
+from node.demo import mixes
 from node.directory import Directory
 from node.outcome import Options, Outcome, as_document
+from node.scene import centre_yaml, free_network, parts, phone_words
 from tests.node.running import KEEPLINE, keepline
 
 
@@ -25,11 +27,11 @@ from tests.node.running import KEEPLINE, keepline
 def test_the_demo_shares_people_among_two_shards_that_begin_on_different_nodes(
     tmp_path: Path, nodes: int
 ) -> None:
-    north, south = parts(Options(calls=61, agents=21, nodes=nodes), "127.9.9")
+    north, south = parts(mixes(Options(calls=61, agents=21)), "127.9.9", nodes=nodes)
 
-    assert (north.calls + south.calls, north.agents + south.agents) == (61, 21)
+    assert (north.mix.callers + south.mix.callers, north.mix.agents + south.mix.agents) == (61, 21)
     assert (north.preferred[0] == south.preferred[0]) == (nodes == 1)
-    assert south.first_voice >= north.calls
+    assert south.first_voice >= north.mix.callers
 
     file = tmp_path / "centre.yaml"
     file.write_text(centre_yaml([north, south]))
@@ -40,8 +42,8 @@ def test_the_demo_shares_people_among_two_shards_that_begin_on_different_nodes(
 
 
 def test_a_scenario_uses_every_agent_and_every_caller() -> None:
-    for part in parts(Options(calls=60, agents=20), "127.9.9"):
-        assert "--scenario=talking=8,ringing=2,waiting=20" in phone_words(part, seed=7)
+    for part in parts(mixes(Options(calls=60, agents=20)), "127.9.9", nodes=3):
+        assert f"--scenario={Mix(waiting=20, talking=8, ringing=2)}" in phone_words(part, 7, 10)
 
 
 def test_a_network_is_one_whose_sip_ports_are_free() -> None:
