@@ -15,6 +15,7 @@ from loadtest.effects import (
     HangUp,
     Hears,
     Note,
+    Probe,
     Received,
     Release,
     Reply,
@@ -146,6 +147,9 @@ class Agent:
                 self._released = True
                 if self.line is not None and self.line.picked_up:
                     self._plan_end(self.line, now_ms)
+            case Probe():
+                if self.line is not None and self.line.confirmed:
+                    self.line.leg.probe(now_ms, out)
             case HangUp():
                 self._leave(now_ms, out)
             case _:

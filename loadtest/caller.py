@@ -19,6 +19,7 @@ from loadtest.effects import (
     Hears,
     Note,
     Press,
+    Probe,
     Received,
     Release,
     Start,
@@ -165,6 +166,9 @@ class Caller:
                 self._released = True
                 if isinstance(self.state, Talking) and self.plan.waits_for_release:
                     self._plan_end(now_ms)
+            case Probe():
+                if isinstance(self.state, Answered | Talking):
+                    self.leg.probe(now_ms, out)
             case HangUp():
                 self._leave(now_ms, out)
             case _:

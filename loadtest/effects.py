@@ -48,11 +48,16 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """Ask the other side for a sign of life, by a fresh OPTIONS inside the call."""
+
+
+@dataclass(frozen=True, slots=True)
 class HangUp:
     """Hang up now, whatever the state."""
 
 
-Event = Start | Received | Expired | Hears | Tick | Release | HangUp
+Event = Start | Received | Expired | Hears | Tick | Release | Probe | HangUp
 
 
 @dataclass(frozen=True, slots=True)

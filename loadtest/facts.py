@@ -114,6 +114,19 @@ class Held(Fact, frozen=True, kw_only=True):
     status: int
 
 
+class Probed(Fact, frozen=True, kw_only=True):
+    """A fresh OPTIONS left in this call, once and never again; `n` is its CSeq."""
+
+    n: int
+
+
+class ProbeAnswered(Fact, frozen=True, kw_only=True):
+    """The final answer to the OPTIONS `n` of this call."""
+
+    n: int
+    status: int
+
+
 class ByeSent(Fact, frozen=True, kw_only=True):
     """This phone hung up."""
 
@@ -208,6 +221,8 @@ AnyFact = (
     | Heard
     | Pressed
     | Held
+    | Probed
+    | ProbeAnswered
     | ByeSent
     | ByeAnswered
     | ByeReceived

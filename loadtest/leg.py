@@ -253,6 +253,11 @@ class Leg:
             return
         if msg.cseq_method == "INVITE" and ack is not None and msg.status < 300:
             out.append(ack)
+        elif msg.cseq_method == "OPTIONS":
+            answer = facts.ProbeAnswered(
+                ms=now_ms, who=self.who, call=self.call, n=msg.cseq, status=msg.status
+            )
+            out.append(Note(answer))
         elif msg.cseq_method == "BYE" and self.end is End.BYE_SENT:
             fact = facts.ByeAnswered(ms=now_ms, who=self.who, call=self.call, status=msg.status)
             out.append(Note(fact))
@@ -340,6 +345,21 @@ class Leg:
             body=self.offer(hold=hold),
         )
         out.append(Ask("INVITE", self.reinvite.branch, datagram, self.dialog.next_hop))
+
+    def probe(self, now_ms: int, out: list[Effect]) -> None:
+        """Send an OPTIONS, once: what of it gets an answer, and when, is the finding.
+
+        None while an INVITE is under way: its repeats would come out of order then.
+        """
+        if self.end is not End.UP or self.reinvite is not None or self.unacked is not None:
+            return
+        self.dialog.local_cseq += 1
+        n = self.dialog.local_cseq
+        datagram = dialogs.request(
+            self.dialog, "OPTIONS", cseq=n, branch=self.branch(), sent_by=self.phone.sent_by
+        )
+        out.append(Note(facts.Probed(ms=now_ms, who=self.who, call=self.call, n=n)))
+        out.append(Direct(datagram, self.dialog.next_hop))
 
     def hang_up(self, now_ms: int, out: list[Effect]) -> None:
         """Send BYE; the callee first awaits the ACK (RFC 3261 §15). May be called again."""

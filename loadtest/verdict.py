@@ -158,7 +158,7 @@ def judge(log: Sequence[AnyFact], *, ended: bool = True) -> Verdict:
         abandoned=sum(c.gave_up_ms != NEVER and c.call not in connected for c in callers),
         open=sum(call.end.over_ms == NEVER for call in callers),
         lost=losses,
-        lost_calls=len(_lost_calls(losses, view, by_voice)),
+        lost_calls=len(lost_calls(losses, view, by_voice)),
         doubled=doubles,
         order_kept=not jumped if has_audio else None,
         overtaken=jumped,
@@ -174,7 +174,7 @@ def judge(log: Sequence[AnyFact], *, ended: bool = True) -> Verdict:
     )
 
 
-def _lost_calls(
+def lost_calls(
     losses: Sequence[Loss], view: View, by_voice: Mapping[str, Sequence[CallerCall]]
 ) -> set[str]:
     """Call-IDs of callers' legs that were lost; an agent's own where he heard nobody."""
@@ -211,13 +211,13 @@ def _gaps(mark: Mark, callers: Sequence[CallerCall], talked: Sequence[Talk]) -> 
             pair.append(talk.agent)
         until = min(mark.ms + FAULT_MS, *(call.end.hung_up_ms for call in pair), NEVER)
         if talk.sound.first_ms <= mark.ms < until:
-            heard.update({(c.who, c.call): g for c in pair for g in _around(c, mark, until)})
+            heard.update({(c.who, c.call): g for c in pair for g in around(c, mark, until)})
     connected = {talk.caller.call for talk in talked if talk.sound.first_ms <= mark.ms + FAULT_MS}
     music = [
         gaps
         for call in callers
         if call.answered_ms <= mark.ms and call.call not in connected
-        for gaps in _around(call, mark, min(mark.ms + FAULT_MS, call.end.hung_up_ms))
+        for gaps in around(call, mark, min(mark.ms + FAULT_MS, call.end.hung_up_ms))
         if call.end.hung_up_ms > mark.ms
     ]
     return Gaps(
@@ -233,7 +233,7 @@ def _gaps(mark: Mark, callers: Sequence[CallerCall], talked: Sequence[Talk]) -> 
     )
 
 
-def _around(call: CallerCall | AgentCall, mark: Mark, until: int) -> list[tuple[int, int, int]]:
+def around(call: CallerCall | AgentCall, mark: Mark, until: int) -> list[tuple[int, int, int]]:
     """The largest gaps (before, after) and how late the phones were; [] when it did not listen.
 
     Up to `until`, when the first of the two hung up: what is not heard then is nobody's fault.

@@ -60,6 +60,7 @@ class CallerCall:
     cancelled_ms: int = NEVER
     end: Ending = field(default_factory=Ending)
     ears: Ears = field(default_factory=Ears)
+    holds: list[facts.Held] = field(default_factory=list)
 
     @property
     def gone_ms(self) -> int:
@@ -83,6 +84,7 @@ class AgentCall:
     has_audio: bool = True
     end: Ending = field(default_factory=Ending)
     ears: Ears = field(default_factory=Ears)
+    holds: list[facts.Held] = field(default_factory=list)
 
     @property
     def failed(self) -> bool:
@@ -184,6 +186,8 @@ def _note_call(call: CallerCall | AgentCall, fact: AnyFact) -> None:
             call.refused = fact.status
         case facts.GaveUp() if isinstance(call, CallerCall):
             call.gave_up_ms = fact.ms
+        case facts.Held():
+            call.holds.append(fact)
         case facts.ByeSent():
             end.bye_sent_ms = fact.ms
         case facts.ByeAnswered():

@@ -3,6 +3,8 @@
     {"mark": "fault"}              → {"ok": true, "ms": 81234}     a moment the verdict asks about
     {"release": true}              → {"ok": true}                  talkers may end their talks
     {"calls": 50, "rate": 20}      → {"ok": true}                  more callers
+    {"hang_up": 3}                 → {"ok": true, "left": 3}       so many agents who talk hang up
+    {"probe": true}                → {"ok": true}                  an OPTIONS in a call, each tick
     {"state": true}                → {"ok": true, "state": {...}}  how many wait, talk, ring
     {"report": true}               → {"ok": true, "report": {...}} the verdict so far
     {"hangup_all": true}           → {"ok": true}                  everybody hangs up
@@ -36,6 +38,8 @@ class _Command(msgspec.Struct, forbid_unknown_fields=True):
     rate: float = 0.0
     state: bool = False
     report: bool = False
+    hang_up: int = 0
+    probe: bool | None = None
     hangup_all: bool = False
     stop: bool = False
 
@@ -53,6 +57,10 @@ async def command(crowd: Crowd, line: bytes) -> bytes:
         crowd.release()
     if 0 < wanted.calls <= CALLS_MAX:
         crowd.call(wanted.calls, wanted.rate if wanted.rate > 0 else crowd.options.rate)
+    if wanted.hang_up > 0:
+        answer["left"] = crowd.hang_up(wanted.hang_up)
+    if wanted.probe is not None:
+        crowd.probe(on=wanted.probe)
     if wanted.hangup_all:
         crowd.hang_up_all()
     if wanted.state:

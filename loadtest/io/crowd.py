@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
+from itertools import islice
 from typing import assert_never
 
 import msgspec
@@ -29,6 +30,7 @@ from loadtest.effects import (
     Hush,
     Note,
     Press,
+    Probe,
     Release,
     Reply,
     Speak,
@@ -49,6 +51,8 @@ from sip.uri import Address
 TICK_MS = 10
 TOMB_MS = 32_000
 """A finished call's phone still acknowledges what is repeated (64*T1)."""
+PROBE_LOOK = 16
+"""Calls that are looked at for one that can be asked for a sign of life, in one tick."""
 FLUSH_MS = 1_000
 LINGER_MS = 1_200
 """After the last call: repeats of the other side's last messages still get their answer."""
@@ -81,6 +85,7 @@ class Crowd:
         self._strays = 0
         self._start_ms = self.now_ms()
         self._released = False
+        self._probed: deque[str] | None = None
         self._closing_ms: int | None = None
         self._quiet_ms: int | None = None
         self._handle: asyncio.TimerHandle | None = None
@@ -280,11 +285,26 @@ class Crowd:
         if self._file is not None and now_ms >= self._flush_ms:
             self._flush_ms = now_ms + FLUSH_MS
             self._file.flush()
+        if self._probed is not None:
+            self._probe(self._probed)
         for station in self._stations():
             next_ms = station.layer.next_ms
             if next_ms is not None and next_ms <= now_ms:
                 station.layer.tick(now_ms)
         self._look_for_the_end(now_ms)
+
+    def _probe(self, turns: deque[str]) -> None:
+        """Each tick another call is asked for a sign of life: all of them in turn."""
+        for _ in range(min(len(turns), PROBE_LOOK)):
+            call = turns.popleft()
+            person = self._callers.get(call)
+            if person is None:
+                continue
+            turns.append(call)
+            known = len(self.log)
+            self.step(person, Probe())
+            if len(self.log) > known:
+                return
 
     def _stations(self) -> list[Station]:
         return [self._callers_station, *(person.station for person in self._agents)]
@@ -323,6 +343,25 @@ class Crowd:
         self._released = True
         for person in [*self._callers.values(), *self._agents, *(p for _, _, p in self._to_come)]:
             self.step(person, Release())
+
+    def probe(self, *, on: bool) -> None:
+        """Begin or cease to ask for signs of life, in the calls that there are now."""
+        self._probed = deque(self._callers) if on else None
+
+    def hang_up(self, count: int) -> int:
+        """So many agents who talk, and hold nobody, hang up now; how many did."""
+        talkers = (
+            person
+            for person in self._agents
+            if isinstance(person.human, Agent)
+            and (line := person.human.line) is not None
+            and line.confirmed
+            and not line.plan.hold_ms
+        )
+        leaving = list(islice(talkers, count))
+        for person in leaving:
+            self.step(person, HangUp())
+        return len(leaving)
 
     def hang_up_all(self) -> None:
         """Everybody hangs up; whoever has not dialled never will."""

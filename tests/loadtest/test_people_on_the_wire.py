@@ -18,6 +18,7 @@ from loadtest.facts import Audio
 from loadtest.io.crowd import Crowd
 from loadtest.io.people import simulate
 from loadtest.options import AgentAddress, Options, Span
+from loadtest.probes import asked
 from loadtest.report import Report
 from loadtest.verdict import judge
 
@@ -96,6 +97,57 @@ async def test_a_held_call_is_silent_for_who_holds_and_nothing_is_lost() -> None
     assert {fact.status for fact in held} <= {200, 491}
     assert report.verdict.lost == []
     assert any(f.held_ms > 300 for f in log if isinstance(f, Audio))
+
+
+async def test_people_ask_in_their_calls_and_some_hang_up_when_told(tmp_path: Path) -> None:
+    control, log = tmp_path / "control", tmp_path / "facts"
+    given = pairs(
+        3,
+        control=str(control),
+        log=str(log),
+        scenario="talking=2,held=1",
+        calls=0,
+        talk=Span(300, 400),
+    )
+    run = asyncio.create_task(simulate(given))
+
+    async def listens() -> bool:
+        return control.exists()
+
+    await until(listens)
+    incoming, outgoing = await asyncio.open_unix_connection(control)
+
+    async def told(line: str) -> dict[str, object]:
+        outgoing.write(line.encode() + b"\n")
+        answer: dict[str, object] = msgspec.json.decode(await incoming.readline())
+        return answer
+
+    async def talk(count: int) -> None:
+        async def do() -> bool:
+            state = msgspec.convert((await told('{"state": true}'))["state"], dict[str, int])
+            return state["agents_talking"] == count
+
+        await until(do)
+
+    async def has_asked() -> bool:
+        written = log.read_bytes()
+        return len(asked(facts.read(written[: written.rfind(b"\n") + 1]))) > 10
+
+    await talk(3)
+    assert (await told('{"probe": true}'))["ok"] is True
+    await until(has_asked)
+    assert await told('{"hang_up": 3}') == {"ok": True, "left": 2}  # not who holds his caller
+    await talk(1)
+    assert (await told('{"probe": false}'))["ok"] is True
+    assert (await told('{"stop": true}'))["ok"] is True
+    async with asyncio.timeout(SECONDS_MAX):
+        report = await run
+    outgoing.close()
+    assert report.verdict.lost == []
+    seen = asked(facts.read(log.read_bytes()))
+    assert len({one.call for one in seen}) == 3
+    assert {one.status for one in seen} <= {200, 0, 481}  # 0, 481: the call ended meanwhile
+    assert sum(one.status == 200 for one in seen) > len(seen) / 2
 
 
 async def test_a_run_is_commanded_over_its_socket(tmp_path: Path) -> None:
