@@ -260,10 +260,18 @@ class Calls:
 
     # What is asked.
 
-    def knows(self, records: Mapping[str, Any], invite: Message) -> bool:
-        """Has this INVITE without a To tag been here? Then the records have its answer."""
-        names = self._book.legs.get(invite.call_id, ())
-        return legs.of_first_invite((records[f"leg/{name}"] for name in names), invite) is not None
+    def knows(self, records: Mapping[str, Any], msg: Message) -> bool:
+        """Has this INVITE without a To tag been here, or the one that this request is about?
+
+        Then the records have its answer.
+        """
+        names = self._book.legs.get(msg.call_id, ())
+        known = (records[f"leg/{name}"] for name in names)
+        if msg.method == "CANCEL":
+            return any(leg.invite_branch == msg.branch for leg in known)
+        if msg.to_tag:
+            return any(leg.dialog.local_tag == msg.to_tag for leg in known)
+        return legs.of_first_invite(known, msg) is not None
 
     @property
     def book(self) -> Book:

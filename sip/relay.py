@@ -54,7 +54,7 @@ def forward(
     if extensions and msg.method not in ("ACK", "CANCEL"):
         raise NotRelayed(420, [("Unsupported", ", ".join(extensions))])
     lines = _lines(datagram)
-    lines[0] = f"{msg.method} {_retargeted(msg.uri, target)} SIP/2.0"
+    lines[0] = f"{msg.method} {retargeted(msg.uri, target)} SIP/2.0"
     top = _find(lines, "via")
     lines[top] = f"Via: {stamped(msg.get('via'), msg.sent_by, source)}"
     limit = _find(lines, "max-forwards")
@@ -109,7 +109,7 @@ def _drop_first(lines: list[str], at: int) -> None:
     lines[at : at + 1] = [f"{name}: {', '.join(rest)}"] if rest else []
 
 
-def _retargeted(uri: str, target: Address) -> str:
+def retargeted(uri: str, target: Address) -> str:
     """Whom the request is for, at `target`; the user part as it is written."""
     scheme, _, rest = uri.partition(":")
     user = rest.partition(";")[0] if scheme.lower() == "tel" else rest.rpartition("@")[0]
