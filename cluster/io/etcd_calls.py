@@ -23,6 +23,7 @@ AUTHENTICATE_AGAIN_S = 1.0
 LEFT_S = 0.02
 """With less than this left of a call's time no other member is asked."""
 WHY_S = 0.1
+CLOSE_S = 0.1
 
 _CHANNEL: list[tuple[str, int]] = [
     ("grpc.initial_reconnect_backoff_ms", 30),
@@ -157,13 +158,19 @@ class EtcdCalls:
 
     async def close(self) -> None:
         """May be called again; every later call finds etcd away."""
-        tasks = [*self._looking, *([self._renewal] if self._renewal else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if not self._members:
+            return
         members, self._members = self._members, []
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.gather(self._renewal, return_exceptions=True)
         for member in members:
             await member.channel.close()
+        # A closed channel wakes those who look at its state, but not always.
+        await asyncio.wait(self._looking, timeout=CLOSE_S)
+        for looking in self._looking:
+            looking.cancel()
+        await asyncio.gather(*self._looking, return_exceptions=True)
 
     async def call(
         self, path: str, request: _Wire, answer: type[Answer], *, again: bool = False
@@ -281,7 +288,7 @@ class EtcdCalls:
 
     async def _look(self, member: _Member) -> None:
         """Keep the connection up and know whether it is."""
-        while True:
+        while member in self._members:
             state = member.channel.get_state(try_to_connect=True)
             member.is_up = state is grpc.ChannelConnectivity.READY
             if member.is_up:

@@ -13,7 +13,13 @@ from contextlib import suppress
 from typing import Any
 
 from kazoo.client import KazooClient
-from kazoo.exceptions import NoAuthError, NoNodeError
+from kazoo.exceptions import (
+    ConnectionClosedError,
+    ConnectionLoss,
+    NoAuthError,
+    NoNodeError,
+    SessionExpiredError,
+)
 from kazoo.handlers.threading import SequentialThreadingHandler
 from kazoo.protocol.states import KazooState
 from kazoo.security import CREATOR_ALL_ACL
@@ -21,14 +27,18 @@ from kazoo.security import CREATOR_ALL_ACL
 from cluster.io.clock import now_ms
 
 CONNECT_S = 1.0
-"""A server that has not answered a connection within this is left for the next one."""
+"""A server that has not taken a connection within this is left for the next one."""
 
+PATIENCE_S_MAX = 8.0
 REFUSED_AGAIN_S = 1.0
 
 _RETRY = {"max_tries": -1, "delay": 0.05, "backoff": 2, "max_delay": 0.5, "max_jitter": 0.4}
 _SILENT = logging.getLogger("keepline.kazoo")
 """kazoo logs its requests, those with passwords too; who uses this tells what matters."""
 _SILENT.disabled = True
+
+_OURS = (ConnectionLoss, ConnectionClosedError, SessionExpiredError)
+"""What kazoo says for want of an answer."""
 
 Ask = Callable[[], Any]
 """Sends one request and answers kazoo's AsyncResult."""
@@ -60,12 +70,12 @@ class _Lines(SequentialThreadingHandler):  # type: ignore[misc]  # kazoo has no 
         self.since_ms = now_ms()
         return self.line
 
-    def leave(self, line: Any) -> None:
-        """End this connection if it is still in use: kazoo goes on to the next server."""
-        if line is not None and line is self.line:
-            with suppress(OSError):
+    def leave(self) -> None:
+        """End the connection: kazoo goes on to the next server."""
+        if self.line is not None:
+            with suppress(OSError):  # closed by now
                 # Not the TLS socket's own shutdown: a thread of kazoo's still reads from it.
-                socket.socket.shutdown(line, socket.SHUT_RDWR)
+                socket.socket.shutdown(self.line, socket.SHUT_RDWR)
 
 
 class ZooKeeperCalls:
@@ -107,6 +117,8 @@ class ZooKeeperCalls:
         )
         self._loop: asyncio.AbstractEventLoop
         self._is_open = False
+        self._heard_ms = 0
+        self._patience_s = timeout_s
         self._settled = asyncio.Event()
         """Connected, and the root is there."""
         self._settling: asyncio.Task[None] | None = None
@@ -131,7 +143,7 @@ class ZooKeeperCalls:
         stopping = asyncio.create_task(asyncio.to_thread(self.zk.stop))
         done, _ = await asyncio.wait([stopping], timeout=self._timeout_s)
         if not done:  # a server that hangs takes no goodbye
-            self._lines.leave(self._lines.line)
+            self._lines.leave()
         await stopping
         self.zk.close()
 
@@ -142,12 +154,11 @@ class ZooKeeperCalls:
         """
         until = self._loop.time() + (timeout_s or self._timeout_s)
         await self._connection(until)
-        line = self._lines.line
         answers = [self._linked(ask()) for ask in asks]
         if answers:
             _, missing = await asyncio.wait(answers, timeout=max(0, until - self._loop.time()))
             if missing:
-                self._lines.leave(line)
+                self._leave_if_silent()
         return [
             answer.result() if answer.done() else TimeoutError("no answer in time")
             for answer in answers
@@ -161,8 +172,7 @@ class ZooKeeperCalls:
             async with asyncio.timeout_at(until):
                 await self._settled.wait()
         except TimeoutError:
-            if now_ms() - self._lines.since_ms >= CONNECT_S * 1000:
-                self._lines.leave(self._lines.line)  # it was taken, and nobody says anything
+            self._leave_if_silent()
             raise ZooKeeperAway(self._lines.why) from None
         if self.refusal:
             raise ZooKeeperAway(self.refusal)
@@ -172,11 +182,23 @@ class ZooKeeperCalls:
         answer: asyncio.Future[Any] = self._loop.create_future()
 
         def settle() -> None:
+            found = result.value if result.exception is None else result.exception
+            if not isinstance(found, _OURS):
+                self._heard_ms = now_ms()
+                self._patience_s = self._timeout_s
             if not answer.done():
-                answer.set_result(result.value if result.exception is None else result.exception)
+                answer.set_result(found)
 
         result.rawlink(lambda _: self.soon(settle))
         return answer
+
+    def _leave_if_silent(self) -> None:
+        """Nothing is heard for a deadline: the server hangs. Or all of them are slow: so each next
+        one is given more time, or nobody would ever get through."""
+        since_ms = max(self._heard_ms, self._lines.since_ms)
+        if now_ms() - since_ms >= 0.9 * self._patience_s * 1000:
+            self._lines.leave()
+            self._patience_s = min(2 * self._patience_s, PATIENCE_S_MAX)
 
     def soon(self, call: Callable[[], None]) -> None:
         """From any thread."""

@@ -43,7 +43,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     async def open_store() -> AsyncIterator[Store]:
         store: Store = SqliteStore(tmp_path / "store.db")
         if servers is not None:
-            store = servers.client(tmp_path.name)
+            store = servers.client(tmp_path.name, timeout=SEEN_S)
         await store.open()
         try:
             yield store
