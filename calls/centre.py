@@ -16,7 +16,9 @@ class Shard(msgspec.Struct, frozen=True):
     sip: Address
     """Where its calls arrive, whichever node is active."""
     preferred: tuple[str, ...] = ()
-    """Nodes that should be active, best first; the others follow in order of name."""
+    """Nodes that should be active, best first; none: any, so that load is even."""
+    weight: int = 1
+    """How much load it is, beside other shards."""
     elsewhere: str = ""
     """What becomes of calls to another shard's number: relay, redirect or refuse; empty: as the
     centre says."""

@@ -13,7 +13,7 @@ from grpc.aio import Channel, ServicerContext
 
 from keepline.v1 import api_pb2, api_pb2_grpc
 
-READABLE = ("status", "calls", "queues", "agents", "cdr", "events", "failovers", "trace")
+READABLE = ("status", "nodes", "calls", "queues", "agents", "cdr", "events", "failovers", "trace")
 
 MAX_DOCUMENT = 64 << 20
 """Bytes of one answer."""
@@ -56,8 +56,16 @@ class Reader(Protocol):
         """
         ...
 
-    async def drain(self, timeout_ms: int) -> Any:
-        """Hand every shard of this node over. Raises Refused."""
+    async def drain(self, node: str, timeout_ms: int) -> Any:
+        """Let this node drain and wait until it leads nothing; another one is marked. Refused."""
+        ...
+
+    async def undrain(self, node: str) -> Any:
+        """Let a node take part again. Raises Refused."""
+        ...
+
+    async def forget(self, node: str) -> Any:
+        """Miss a node no more that is gone for good. Raises Refused."""
         ...
 
     async def switchover(self, shard: str, to: str) -> Any:
@@ -89,7 +97,21 @@ class ApiServicer(api_pb2_grpc.ApiServicer):
         request: api_pb2.DrainRequest,
         context: ServicerContext[api_pb2.DrainRequest, Awaitable[api_pb2.Document]],
     ) -> api_pb2.Document:
-        return await answer(context, self.reader.drain(request.timeout_ms))
+        return await answer(context, self.reader.drain(request.node, request.timeout_ms))
+
+    async def Undrain(  # noqa: N802  # gRPC names it
+        self,
+        request: api_pb2.NodeRequest,
+        context: ServicerContext[api_pb2.NodeRequest, Awaitable[api_pb2.Document]],
+    ) -> api_pb2.Document:
+        return await answer(context, self.reader.undrain(request.node))
+
+    async def Forget(  # noqa: N802  # gRPC names it
+        self,
+        request: api_pb2.NodeRequest,
+        context: ServicerContext[api_pb2.NodeRequest, Awaitable[api_pb2.Document]],
+    ) -> api_pb2.Document:
+        return await answer(context, self.reader.forget(request.node))
 
     async def Switchover(  # noqa: N802  # gRPC names it
         self,
@@ -143,11 +165,21 @@ class ApiClient:
         request = api_pb2.ReadRequest(what=what, call=call, limit=limit)
         return await asked(self._stub(address).Read(request, timeout=timeout_ms / 1_000))
 
-    async def drain(self, address: str, *, timeout_ms: int) -> Any:
-        """Ask the node to hand its shards over. Raises Refused, Unreachable."""
-        request = api_pb2.DrainRequest(timeout_ms=timeout_ms)
+    async def drain(self, address: str, *, node: str = "", timeout_ms: int) -> Any:
+        """Let the node drain, or have it mark another one. Raises Refused, Unreachable."""
+        request = api_pb2.DrainRequest(timeout_ms=timeout_ms, node=node)
         deadline_s = timeout_ms / 1_000 + 2
         return await asked(self._stub(address).Drain(request, timeout=deadline_s))
+
+    async def undrain(self, address: str, node: str, *, timeout_ms: int) -> Any:
+        """Ask the node to let `node` take part again. Raises Refused, Unreachable."""
+        request = api_pb2.NodeRequest(node=node)
+        return await asked(self._stub(address).Undrain(request, timeout=timeout_ms / 1_000))
+
+    async def forget(self, address: str, node: str, *, timeout_ms: int) -> Any:
+        """Ask the node to miss `node` no more. Raises Refused, Unreachable."""
+        request = api_pb2.NodeRequest(node=node)
+        return await asked(self._stub(address).Forget(request, timeout=timeout_ms / 1_000))
 
     async def switchover(self, address: str, shard: str, to: str, *, timeout_ms: int) -> Any:
         """Ask the node to hand the shard over. Raises Refused, NotHere, Unreachable."""
@@ -185,7 +217,7 @@ class ApiClient:
         self, addresses: Mapping[str, str], ask: Callable[[str], Awaitable[Any]]
     ) -> Any:
         """The first answer when node after node is asked. Raises Refused, NotHere, Unreachable."""
-        last: Exception = Unreachable("no node answers")
+        last: Exception = NoAnswer("no node answers")
         for address in addresses.values():
             try:
                 return await ask(address)

@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from node import events_db, merge
-from node.api import ApiClient, NotHere, Refused, Unreachable
+from node.api import ApiClient, NoAnswer, NotHere, Refused, Unreachable
 from node.directory import Directory
 
 ANSWER_MS = 2_000
@@ -49,7 +49,25 @@ class Cluster:
         if not known:
             where = self.directory.path
             raise NoCluster(f"{where}: no cluster was started here; keepline up --data {where}")
-        return known
+        return known + await self._joined({node["name"]: node["api"] for node in known})
+
+    async def _joined(self, known: dict[str, str]) -> list[dict[str, Any]]:
+        """Nodes that came later, as the first node to answer knows them."""
+        asked = [
+            asyncio.create_task(self.client.read(api, "nodes", timeout_ms=ANSWER_MS))
+            for api in known.values()
+        ]
+        try:
+            for answer in asyncio.as_completed(asked):
+                with contextlib.suppress(Unreachable, Refused):
+                    found: dict[str, str] = await answer
+                    new = sorted(found.items() - known.items())
+                    return [{"name": name, "api": api} for name, api in new if name not in known]
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        return []
 
     async def addresses(self) -> dict[str, str]:
         return {node["name"]: node["api"] for node in await self.nodes()}
@@ -133,8 +151,27 @@ class Cluster:
             raise Refused(f"no node {name!r}; known: {', '.join(addresses)}")
         try:
             return await self.client.drain(addresses[name], timeout_ms=timeout_ms)
+        except NoAnswer as error:
+            # What it led, others lead by now; it shall get nothing when it comes back.
+            with contextlib.suppress(NoAnswer):
+                return await self._of_any(
+                    lambda api: self.client.drain(api, node=name, timeout_ms=0)
+                )
+            raise Unreachable(f"node {name}: {error}") from None
         except Unreachable as error:
             raise Unreachable(f"node {name}: {error}") from None
+
+    async def undrain(self, name: str) -> Any:
+        """Let the node take part again. Raises Refused, Unreachable."""
+        return await self._of_any(lambda api: self.client.undrain(api, name, timeout_ms=ANSWER_MS))
+
+    async def forget(self, name: str) -> Any:
+        """Miss the node no more. Raises Refused, Unreachable."""
+        return await self._of_any(lambda api: self.client.forget(api, name, timeout_ms=ANSWER_MS))
+
+    async def _of_any(self, ask: Callable[[str], Awaitable[Any]]) -> Any:
+        """What any node can do for all of them."""
+        return await self.client.first(await self.addresses(), ask)
 
     async def switchover(self, shard: str, to: str) -> Any:
         """Hand the shard over, wherever it is active. Raises Refused, Unreachable."""

@@ -59,6 +59,7 @@ def _shard(shard: Shard) -> Fields:
     return {
         "sip": f"{shard.sip[0]}:{shard.sip[1]}",
         "preferred": list(shard.preferred),
+        "weight": shard.weight,
         "elsewhere": shard.elsewhere,
     }
 

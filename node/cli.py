@@ -43,6 +43,10 @@ Connect = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Call = Annotated[str, typer.Option("--call", help="Only this call: its id or its Call-ID.")]
 Limit = Annotated[int, typer.Option("--limit", min=0, help="The newest so many. 0: the default.")]
+Steady = Annotated[
+    str,
+    typer.Option("--steady", metavar="TIME", help="Before a node that came back leads again."),
+]
 Site = Annotated[str, typer.Option("--site", help="The name of this place.")]
 
 
@@ -61,6 +65,7 @@ def up(
         Path | None, typer.Option("--sounds", help="A folder with WAV files of your own.")
     ] = None,
     site: Site = "",
+    steady: Steady = "30s",
 ) -> None:
     """Run a cluster on this machine, in the foreground. Ctrl-C stops it in order."""
     from node.up import plan, run
@@ -69,6 +74,7 @@ def up(
         raise typer.BadParameter(f"{sounds} is no folder", param_hint="--sounds")
     ports = checked_ports(media_ports)
     made = plan(centre, data, nodes, media_ports=ports, sounds=sounds, site=site)
+    made.steady_ms = checked_time(steady, "--steady")
     raise typer.Exit(run(made))
 
 
@@ -82,12 +88,15 @@ def node(
     ],
     peers: Annotated[
         str,
-        typer.Option("--peers", metavar="NAME=IP:PORT,...", help="All nodes, with this one."),
+        typer.Option(
+            "--peers", metavar="NAME=IP:PORT,...", help="Nodes that are missed if they are not up."
+        ),
     ] = "",
     metrics_port: Annotated[
         int, typer.Option("--metrics-port", min=0, max=65_535, help="Of /metrics; 0: any.")
     ] = 0,
     site: Site = "",
+    steady: Steady = "30s",
 ) -> None:
     """Run one node in the foreground."""
     known = checked_peers(peers)
@@ -96,7 +105,13 @@ def node(
     if not NAME.fullmatch(name) or sip_address(listen) is None:
         raise typer.BadParameter("--name NAME and --listen IP:PORT are needed")
     options = NodeOptions(
-        name=name, data=data, centre=centre, peers=known, metrics_port=metrics_port, site=site
+        name=name,
+        data=data,
+        centre=centre,
+        peers=known,
+        metrics_port=metrics_port,
+        site=site,
+        steady_ms=checked_time(steady, "--steady"),
     )
     import uvloop
 
@@ -209,12 +224,36 @@ def drain(
         str, typer.Option("--timeout", metavar="TIME", help="How long it may take.")
     ] = "10s",
 ) -> None:
-    """Hand all shards of a node to others, with every call."""
+    """Keep a node from leading shards, with no call lost; then it may be switched off."""
     timeout_ms = checked_time(timeout)
     document = with_cluster(data, connect, lambda cluster: cluster.drain(name, timeout_ms))
     from node import show
 
     put(document, as_json, show.drained)
+
+
+@app.command()
+def undrain(
+    name: Annotated[str, typer.Argument(metavar="NODE", help="The node's name.")],
+    data: Data = None,
+    connect: Connect = None,
+    as_json: Json = False,
+) -> None:
+    """Let a node that drains take part again."""
+    document = with_cluster(data, connect, lambda cluster: cluster.undrain(name))
+    put(document, as_json, lambda _: f"{name} drains no more")
+
+
+@app.command()
+def forget(
+    name: Annotated[str, typer.Argument(metavar="NODE", help="The node's name.")],
+    data: Data = None,
+    connect: Connect = None,
+    as_json: Json = False,
+) -> None:
+    """Miss a node no more that is gone for good."""
+    document = with_cluster(data, connect, lambda cluster: cluster.forget(name))
+    put(document, as_json, lambda _: f"{name} is forgotten")
 
 
 @app.command()
@@ -360,10 +399,10 @@ def put_history(
     put(rows, as_json, ROWS[what])
 
 
-def checked_time(written: str) -> int:
+def checked_time(written: str, option: str = "--timeout") -> int:
     value_ms = duration_ms(written)
     if value_ms is None:
-        raise typer.BadParameter(f"{written!r} is no time like 30s", param_hint="--timeout")
+        raise typer.BadParameter(f"{written!r} is no time like 30s", param_hint=option)
     return value_ms
 
 

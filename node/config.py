@@ -29,6 +29,7 @@ DEFAULT_SHARD = "main"
 DEFAULT_SIP: Address = ("127.0.0.1", 5060)
 
 LEAST_MS = 100
+WEIGHT_MOST = 1_000
 HOUR_MS = 3_600_000
 
 
@@ -81,7 +82,7 @@ def read_shards(tree: Tree | None) -> dict[str, Shard]:
     owner: dict[Address, str] = {}
     for name, value in tree.mapping().items():
         check_name(value, name)
-        fields = value.fields(("sip", "preferred", "elsewhere"), required=("sip",))
+        fields = value.fields(("sip", "preferred", "weight", "elsewhere"), required=("sip",))
         address = sip_address(fields["sip"].text())
         if address is None:
             raise fields["sip"].wrong(
@@ -99,8 +100,9 @@ def read_shards(tree: Tree | None) -> dict[str, Shard]:
             if item.text() in preferred:
                 raise item.wrong(f"{item.text()} stands here twice")
             preferred.append(item.text())
+        weight = fields["weight"].number(1, WEIGHT_MOST) if "weight" in fields else 1
         elsewhere = fields["elsewhere"].one_of(ELSEWHERE) if "elsewhere" in fields else ""
-        shards[name] = Shard(sip=address, preferred=tuple(preferred), elsewhere=elsewhere)
+        shards[name] = Shard(address, tuple(preferred), weight, elsewhere)
     if not shards:
         raise tree.wrong("names no shard; leave it out for one called main")
     return shards

@@ -36,17 +36,21 @@ LEDGER = (
 def status(nodes: Sequence[Document], answers: Mapping[str, Document | None]) -> Document:
     """The status of the cluster whose `nodes` are known, from each node's `status` or None.
 
-    A node's status is {"node": {"name", "pid", "site"}, "shards": [{"name", "role", "epoch",
-    "active", "in_sync", "serving", "sip", "calls", "waiting", "talking", "ledger"}],
-    "media": [{"name", "up"}], "alarms": [...]}.
+    A node's status is {"node": {"name", "pid", "site"}, "draining": [...], "shards": [{"name",
+    "role", "epoch", "active", "in_sync", "serving", "sip", "calls", "waiting", "talking", "ledger",
+    "moving"}], "media": [{"name", "up"}], "alarms": [...]}.
     """
     shards = merged_shards(answers)
     ledger = {name: sum(int(shard["ledger"].get(name, 0)) for shard in shards) for name in LEDGER}
     alarms: list[Any] = []
     for answer in answers.values():
         alarms += [alarm for alarm in (answer or {}).get("alarms", ()) if alarm not in alarms]
+    draining = {name for answer in answers.values() for name in (answer or {}).get("draining", ())}
     return {
-        "nodes": [merged_node(node, answers.get(node["name"])) for node in nodes],
+        "nodes": [
+            merged_node(node, answers.get(node["name"])) | {"draining": node["name"] in draining}
+            for node in nodes
+        ],
         "shards": shards,
         "can_lose": min((max(0, len(shard["in_sync"]) - 1) for shard in shards), default=0),
         "ledger": ledger,
@@ -85,6 +89,7 @@ def merged_shards(answers: Mapping[str, Document | None]) -> list[Document]:
             "waiting": shard.get("waiting", 0),
             "talking": shard.get("talking", 0),
             "ledger": shard.get("ledger") or {},
+            "moving": shard.get("moving"),
         }
         for name, shard in sorted(best.items())
     ]
@@ -110,7 +115,8 @@ def missing(merged: Document) -> str:
         return "no node answers"
     if not merged["shards"]:
         return "no shard is known yet"
-    copies = min(len(merged["nodes"]), COPIES)
+    usable = [node for node in merged["nodes"] if not node["draining"]]
+    copies = min(max(1, len(usable)), COPIES)
     for shard in merged["shards"]:
         if not shard["active"] or not shard["serving"]:
             return f"shard {shard['name']} has no serving node"
@@ -119,7 +125,7 @@ def missing(merged: Document) -> str:
     for server in merged["media"]:
         if not server["up"]:
             return f"media server {server['name']} is not reached by every node"
-    for node in merged["nodes"]:
+    for node in usable:  # one that drains may be switched off
         if not node["alive"]:
             return f"node {node['name']} does not answer"
     return ""

@@ -7,10 +7,12 @@ by `node.shard`, and an address that must move is moved by `failover`.
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
+from msgspec import to_builtins
 
 from calls import inputs, view
 from calls.agents import STATES
@@ -20,6 +22,8 @@ from cluster.io.clock import wall_ms
 from cluster.io.host import Host, ShardSpec
 from cluster.io.process import this_process
 from cluster.io.sqlite import SqliteStore
+from cluster.placement import Policy
+from cluster.store import StoreAway
 from cluster.switch import Switch
 from failover.io.bind import BindDriver
 from failover.io.inbox import SocketInbox
@@ -94,14 +98,13 @@ class Node:
             )
             for name, shard in centre.shards.items()
         }
-        nodes = sorted(options.peers)
         self.host = Host(
             node=options.name,
             peers=options.peers,
             store=self.store,
-            shards={
-                name: self._spec(name, preferred(centre, name, nodes)) for name in centre.shards
-            },
+            shards={name: self._spec(name) for name in centre.shards},
+            site=options.site,
+            policy=Policy(steady_ms=options.steady_ms),
             data_dir=self.directory.path,
             note=note,
             broken=broken,
@@ -119,12 +122,13 @@ class Node:
             adopt=lambda name, sock: self.shards[name].adopt(sock),
         )
 
-    def _spec(self, name: str, nodes: Sequence[str]) -> ShardSpec:
+    def _spec(self, name: str) -> ShardSpec:
         shard = self.shards[name]
         return ShardSpec(
             machine=lambda: Calls(name, shard.sip, self.centre),
             perform=shard.perform,
-            preferred=nodes,
+            preferred=self.centre.shards[name].preferred,
+            weight=self.centre.shards[name].weight,
             move_address=lambda which, old: self.mover.move(which, old),
             on_serving=self._serving,
             on_deposed=lambda which: shard.release(),
@@ -211,8 +215,12 @@ class Node:
         self.host.spawn(self._hand_over(name))
 
     async def _hand_over(self, name: str) -> None:
-        if not await self.host.hand_over(name):
-            log.error("no node could take the shard", shard=name, node=self.options.name)
+        """It stays there: nothing says that this node can serve it again."""
+        with suppress(StoreAway):
+            for node in self.host.shard(name).core.successors():
+                if await self.host.switch_over(name, node):
+                    return
+        log.error("no node could take the shard", shard=name, node=self.options.name)
 
     def _find_lost(self, name: str, epoch: int) -> None:
         self.host.spawn(self._close_lost(name, epoch))
@@ -257,6 +265,8 @@ class Node:
         match what:
             case "status":
                 return await self._status()
+            case "nodes":
+                return dict(self.host.addresses)
             case "calls" | "queues" | "agents":
                 return await self._rows(what)
             case "cdr" | "events" | "failovers" | "trace":
@@ -270,9 +280,10 @@ class Node:
     async def _status(self) -> dict[str, Any]:
         shards = []
         missing = {}
+        moving = self.host.placer.moving()
         for name, state in self.host.states().items():
             host, port = self.centre.shards[name].sip
-            row = {
+            row: dict[str, Any] = {
                 "name": name,
                 "role": state.role,
                 "epoch": state.epoch,
@@ -284,6 +295,7 @@ class Node:
                 "waiting": 0,
                 "talking": 0,
                 "ledger": {},
+                "moving": to_builtins(moving[name]) if name in moving else None,
             }
             if state.serving and await self._committed(name):
                 records = self.host.shard(name).records
@@ -300,7 +312,8 @@ class Node:
                 "alive": True,
                 "metrics": f"127.0.0.1:{self.metrics_port}",
             },
-            "peers": self.options.peers,
+            "peers": dict(self.host.addresses),
+            "draining": sorted(self.host.nodes.roster.draining),
             "shards": shards,
             "media": [{"name": MEDIA_NAME, "up": self.media.is_up}],
             "alarms": self._alarms(missing),
@@ -321,7 +334,7 @@ class Node:
                 where = f"{shard.sip[0]}:{shard.sip[1]}"
                 found.append(f"shard {name}: {where} does not answer on {self.options.name}")
         for name, state in self.host.states().items():
-            if state.serving and len(state.in_sync) == 1 and len(self.options.peers) > 1:
+            if state.serving and len(state.in_sync) == 1 and len(self.host.addresses) > 1:
                 found.append(f"shard {name} has no standby in sync: one more failure loses calls")
             silent_ms = self.host.shard(name).commit_age_ms()
             if state.serving and silent_ms > SILENT_MS:
@@ -382,22 +395,14 @@ class Node:
             "messages": self.ring.of(call_ids, self.options.name),
         }
 
-    async def drain(self, timeout_ms: int) -> Any:
-        """Hand every shard that is active here to another node; then new calls go there."""
-        try:
-            async with asyncio.timeout(timeout_ms / 1000):
-                moved = await self.host.drain()
-        except TimeoutError:
-            here = self.options.name
-            raise Refused(f"not within {timeout_ms / 1_000:g} s; see status for {here}") from None
-        stayed = [name for name, node in moved.items() if not node]
-        if stayed:
-            one = len(stayed) == 1
-            raise Refused(
-                f"no other node could take {', '.join(stayed)}; "
-                f"{'it stays' if one else 'they stay'} with {self.options.name}"
-            )
-        return {"node": self.options.name, "moved": moved}
+    async def drain(self, node: str, timeout_ms: int) -> Any:
+        return await orders.drain(self.host, node, timeout_ms)
+
+    async def undrain(self, node: str) -> Any:
+        return await orders.undrain(self.host, node)
+
+    async def forget(self, node: str) -> Any:
+        return await orders.forget(self.host, node)
 
     async def switchover(self, shard: str, to: str) -> Any:
         return await orders.switchover(self.host, shard, to)
@@ -457,11 +462,3 @@ class Node:
 def note(what: str, **fields: object) -> None:
     """What `cluster` and `failover` tell."""
     (log.info if what in ORDINARY else log.warning)(what, **fields)
-
-
-def preferred(centre: Centre, shard: str, nodes: Sequence[str]) -> list[str]:
-    """All nodes, best first: those the centre names, then the others, each shard from another."""
-    named = [node for node in centre.shards[shard].preferred if node in nodes]
-    start = list(centre.shards).index(shard) % len(nodes)
-    rest = [*nodes[start:], *nodes[:start]]
-    return named + [node for node in rest if node not in named]

@@ -3,6 +3,8 @@
 import dataclasses
 from pathlib import Path
 
+from cluster.placement import STEADY_MS
+
 
 @dataclasses.dataclass(frozen=True)
 class NodeOptions:
@@ -14,10 +16,13 @@ class NodeOptions:
     centre: Path
     """The centre's YAML file."""
     peers: dict[str, str]
-    """Every node, this one included: name to the "IP:PORT" where its link and API listen."""
+    """This node, and those it is to know from the start: name to the "IP:PORT" where its link and
+    API listen. It finds the others in the store."""
     metrics_port: int = 0
     """Where /metrics listens; 0: any free port."""
     site: str = ""
+    steady_ms: int = STEADY_MS
+    """A node must be up for so long before shards move to it that need not."""
 
     @property
     def listen(self) -> str:

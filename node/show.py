@@ -75,6 +75,8 @@ def status(document: Document) -> RenderableType:
     for node in document["nodes"]:
         active = [shard["name"] for shard in document["shards"] if shard["active"] == node["name"]]
         alive = Text("up", "green") if node["alive"] else Text("no answer", "red")
+        if node["draining"]:
+            alive.append(", drains", "yellow")
         nodes.add_row(node["name"], alive, plain(node["pid"]), ", ".join(active), node["site"])
     shards = table("shard", "active", "epoch>", "in sync", "SIP", "calls>", "waiting>", "talking>")
     for shard in document["shards"]:
@@ -86,7 +88,22 @@ def status(document: Document) -> RenderableType:
             shard["sip"].removeprefix("udp:"),
             *(plain(shard[name]) for name in ("calls", "waiting", "talking")),
         )
-    return Group(nodes, "", shards, "", *status_lines(document))
+    wishes = [Text(wish(shard), "yellow") for shard in document["shards"] if shard["moving"]]
+    return Group(nodes, "", shards, "", *wishes, *status_lines(document))
+
+
+def wish(shard: Document) -> str:
+    """What the placement wants of a shard, and how far that is."""
+    name, moving = shard["name"], shard["moving"]
+    to = ", ".join(moving["to"])
+    match moving["step"]:
+        case "copying":
+            what = f"moving {name} to {to}: copying {moving['percent']} %"
+        case "handing over":
+            what = f"moving {name} to {to}: handing over"
+        case _:
+            what = f"moving {name} from {to}: dropping the copy"
+    return f"{what} ({moving['why']})"
 
 
 def status_lines(document: Document) -> Iterable[Text]:
@@ -231,8 +248,8 @@ def trace(document: Document) -> RenderableType:
 
 def drained(document: Document) -> RenderableType:
     moved = [f"{shard} to {node}" for shard, node in document["moved"].items()]
-    name = document["node"]
-    return f"{name} is drained: {', '.join(moved)}" if moved else f"{name} led no shard"
+    name, what = document["node"], ", ".join(moved) or "it led no shard"
+    return f"{name} is drained: {what}; keepline undrain {name} ends that"
 
 
 def switched(document: Document) -> RenderableType:

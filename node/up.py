@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from calls.centre import Address, Centre
+from cluster import placement
 from cluster.io.clock import now_ms
 from media_servers.io import launch
 from node.config import load_centre
@@ -73,6 +74,7 @@ class Plan:
     media_ports: tuple[int, int] = MEDIA_PORTS
     sounds: Path | None = None
     site: str = ""
+    steady_ms: int = placement.STEADY_MS
     links: dict[str, str] = field(default_factory=dict)
     """Node name to the address of its link and API."""
     metrics: dict[str, int] = field(default_factory=dict)
@@ -318,6 +320,7 @@ def node_command(plan: Plan, name: str) -> list[str]:
         f"--peers={peers}",
         f"--metrics-port={plan.metrics[name]}",
         f"--site={plan.site}",
+        f"--steady={plan.steady_ms}ms",
     )
 
 

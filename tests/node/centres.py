@@ -54,6 +54,7 @@ def centres(draw: st.DrawFn) -> Centre:
             name: Shard(
                 sip=("127.0.0.1", 5060 + n),
                 preferred=tuple(draw(st.lists(NAMES, max_size=2, unique=True))),
+                weight=draw(st.integers(1, 1_000)),
                 elsewhere=draw(st.sampled_from(("", *ELSEWHERE))),
             )
             for n, name in enumerate(shards)

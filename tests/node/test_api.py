@@ -24,14 +24,22 @@ class Desk:
         self.asked: list[tuple[Any, ...]] = []
 
     async def read(self, what: str, call: str, limit: int) -> Any:
+        if what == "nodes":
+            return {}
         self.asked.append((what, call, limit))
         if isinstance(self.documents[what], Exception):
             raise self.documents[what]
         return self.documents[what]
 
-    async def drain(self, timeout_ms: int) -> Any:
-        self.asked.append(("drain", timeout_ms))
+    async def drain(self, node: str, timeout_ms: int) -> Any:
+        self.asked.append(("drain", node, timeout_ms))
         return {"drained": True}
+
+    async def undrain(self, node: str) -> Any:
+        return {"node": node}
+
+    async def forget(self, node: str) -> Any:
+        raise Refused(f"{node} is up")
 
     async def switchover(self, shard: str, to: str) -> Any:
         if shard not in self.documents["led"]:
@@ -108,8 +116,10 @@ async def test_the_cluster_of_a_directory_is_asked_node_by_node(tmp_path: Path) 
     main = shard("main", "active", 5, "n2")
     first = Desk({"status": answer("n1", shard("main", "standby", 5, "n2"))})
     second = Desk({"status": answer("n2", main)}, agents=("1001",))
+    async with serving(Desk({})) as lost:
+        pass
     async with serving(first) as one, serving(second) as two, serving(Desk({})) as gone:
-        write_nodes(tmp_path, n1=one, n2=two, n3=gone)
+        write_nodes(tmp_path, n1=one, n2=two, n3=gone, n4=lost)
         async with cluster(tmp_path, None) as found:
             first.documents["status"]["shards"][0]["in_sync"] = []
             status = await found.status()
@@ -119,8 +129,13 @@ async def test_the_cluster_of_a_directory_is_asked_node_by_node(tmp_path: Path) 
             with pytest.raises(Refused, match="agent 1002 is not known here"):
                 await found.set_agent("1002", "ready", "")
             await found.drain("n1", 3_000)
-            assert ("drain", 3_000) in first.asked
-            with pytest.raises(Refused, match="no node 'n9'; known: n1, n2, n3"):
+            assert ("drain", "", 3_000) in first.asked
+            await found.drain("n4", 3_000)  # which does not answer: any other one notes it
+            assert ("drain", "n4", 0) in first.asked
+            assert await found.undrain("n4") == {"node": "n4"}
+            with pytest.raises(Refused, match="n2 is up"):
+                await found.forget("n2")
+            with pytest.raises(Refused, match="no node 'n9'; known: n1, n2, n3, n4"):
                 await found.drain("n9", 3_000)
 
 

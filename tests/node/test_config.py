@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TWO_SHARDS = """\
 shards:
   north: {sip: "127.0.0.1:5060", preferred: [n1, n2]}
-  south: {sip: "127.0.0.2:5060"}
+  south: {sip: "127.0.0.2:5060", weight: 5}
 numbers:
   4001: {queue: sales, priority: 5, prompt: hello.wav}
   4002: {queue: support, prompt: ""}
@@ -70,7 +70,7 @@ def test_every_field_is_read(tmp_path: Path) -> None:
 
     assert centre.shards == {
         "north": Shard(sip=("127.0.0.1", 5060), preferred=("n1", "n2")),
-        "south": Shard(sip=("127.0.0.2", 5060)),
+        "south": Shard(sip=("127.0.0.2", 5060), weight=5),
     }
     assert centre.numbers == {
         "4001": Number(queue="sales", priority=5, prompt="hello.wav"),
@@ -246,6 +246,10 @@ QUEUE = "queues: {support: {}}\n"
         (
             "shards: {a: {sip: '127.0.0.1:1'}, b: {sip: '127.0.0.1:2'}}\nqueues: {q: {}}\n",
             "centre.yaml:2: queues.q.shard: is missing; known: a, b",
+        ),
+        (
+            "shards: {north: {sip: '127.0.0.1:5060', weight: 0}}\n",
+            "centre.yaml:1: shards.north.weight: must be from 1 to 1000, is 0",
         ),
         ("max_calls: 0\n", "centre.yaml:1: max_calls: must be from 1 to 1000000, is 0"),
         ("max_calls: [1]\n", "centre.yaml:1: max_calls: must be a whole number, is a list"),

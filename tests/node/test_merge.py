@@ -3,6 +3,7 @@
 from typing import Any
 
 from node import merge
+from node.show import wish
 
 NODES = [
     {"name": "n1", "pid": 11, "api": "127.0.0.1:1", "metrics": "127.0.0.1:2", "site": ""},
@@ -65,6 +66,42 @@ def test_a_node_without_an_answer_is_shown_dead() -> None:
     ]
     assert merged["nodes"][0]["pid"] == 11
     assert merged["nodes"][1]["site"] == "here"
+
+
+def test_a_node_that_drains_is_shown_so_and_may_be_switched_off() -> None:
+    both = {"in_sync": ["n1:i1", "n2:i1"], "calls": 1}
+    answers = {
+        "n1": answer("n1", shard("main", "active", 1, "n1", **both)) | {"draining": ["n3"]},
+        "n2": answer("n2", shard("main", "standby", 1, "n1")),
+        "n3": None,
+    }
+    merged = merge.status(NODES, answers)
+
+    assert [node["draining"] for node in merged["nodes"]] == [False, False, True]
+    assert merge.missing(merged) == ""
+    assert merge.missing(merge.status(NODES, answers | {"n2": None})) == "node n2 does not answer"
+
+
+def test_how_far_the_placement_is_with_a_shard_is_told_by_its_active() -> None:
+    moving = {"to": ["n4"], "step": "copying", "percent": 60, "why": "load is uneven"}
+    merged = merge.status(
+        NODES,
+        {
+            "n1": answer("n1", shard("main", "active", 2, "n1", moving=moving)),
+            "n2": answer("n2", shard("main", "standby", 2, "n1", moving=None)),
+        },
+    )
+
+    assert merged["shards"][0]["moving"] == moving
+    assert [wish(moved) for moved in (
+        merged["shards"][0],
+        {"name": "main", "moving": moving | {"step": "handing over"}},
+        {"name": "main", "moving": moving | {"step": "dropping", "why": "a node drains"}},
+    )] == [
+        "moving main to n4: copying 60 % (load is uneven)",
+        "moving main to n4: handing over (load is uneven)",
+        "moving main from n4: dropping the copy (a node drains)",
+    ]  # fmt: skip
 
 
 def test_how_many_can_be_lost_is_told_by_the_shard_with_the_fewest_copies() -> None:

@@ -10,7 +10,7 @@ from node.node import Node
 from sip.message import Message
 from tests.cluster.hosts import until
 from tests.e2e.raw_phone import RawPhone
-from tests.node.test_node import Nodes, nodes
+from tests.node.test_node import Nodes, locked, nodes
 
 
 def other(two: Nodes, node: Node) -> Node:
@@ -67,6 +67,57 @@ async def test_what_cannot_be_is_refused_with_the_reason(tmp_path: Path) -> None
             await first.switchover("main", there)
         with pytest.raises(Refused, match="no other node is in sync with shard main; it stays"):
             await first.switchover("main", "")
+
+
+async def test_a_node_that_drains_leads_nothing_until_it_takes_part_again(tmp_path: Path) -> None:
+    async with nodes(tmp_path, 2) as two:
+        first = await two.serving(copies=2)
+        second = other(two, first)
+        here, there = first.options.name, second.options.name
+        assert await first.drain("", 5_000) == {"node": here, "moved": {"main": there}}
+        await until(lambda: second.host.states()["main"].serving)
+        await until(lambda: here in second.host.nodes.roster.draining)
+        with pytest.raises(Refused, match=f"{here} drains; keepline undrain {here} ends that"):
+            await second.switchover("main", here)
+        with pytest.raises(Refused, match="no other node is in sync with shard main; it stays"):
+            await second.switchover("main", "")
+        with pytest.raises(Refused, match=f"no other node could take main; it stays with {there}"):
+            await second.drain("", 5_000)
+        document = await second.read("status", "", 0)
+        assert document["draining"] == [here]
+        assert await second.undrain(here) == {"node": here}
+        with pytest.raises(Refused, match=f"{there} does not drain"):
+            await second.undrain(there)
+        await until(lambda: not first.host.nodes.roster.draining)
+        await until(lambda: here in second.host.shard("main").core.successors())
+        assert (await second.switchover("main", here))["to"] == here
+
+
+async def test_who_is_up_or_always_missed_cannot_be_forgotten(tmp_path: Path) -> None:
+    async with nodes(tmp_path, 2) as two:
+        first = await two.serving(copies=2)
+        there = other(two, first).options.name
+        with pytest.raises(Refused, match=f"{there} is up; stop it, and it is forgotten"):
+            await first.forget(there)
+        with pytest.raises(Refused, match="no node 'n9'; known: n1, n2"):
+            await first.forget("n9")
+        await two.up.pop(there).stop()
+        await until(lambda: there not in first.host.shard("main").core.up)
+        with pytest.raises(Refused, match=f"{there} is one of {first.options.name}'s --peers"):
+            await first.forget(there)
+
+
+async def test_orders_that_cannot_be_written_down_change_nothing(tmp_path: Path) -> None:
+    async with nodes(tmp_path, 2) as two:
+        first = await two.serving(copies=2)
+        here = first.options.name
+        with locked(two.data / "store.db"):
+            for order in (first.drain("", 5_000), first.drain("n2", 0), first.drain("n1", 0)):
+                with pytest.raises(Refused, match="the store does not answer; nothing was changed"):
+                    await order
+            with pytest.raises(Refused, match=f"the store does not answer; main stays with {here}"):
+                await first.switchover("main", "")
+        assert first.host.states()["main"].epoch == 1
 
 
 async def test_who_asks_while_a_shard_moves_is_answered_by_its_new_active(tmp_path: Path) -> None:

@@ -45,6 +45,16 @@ class ApiStub:
                 request_serializer=keepline_dot_v1_dot_api__pb2.DrainRequest.SerializeToString,
                 response_deserializer=keepline_dot_v1_dot_api__pb2.Document.FromString,
                 _registered_method=True)
+        self.Undrain = channel.unary_unary(
+                '/keepline.v1.Api/Undrain',
+                request_serializer=keepline_dot_v1_dot_api__pb2.NodeRequest.SerializeToString,
+                response_deserializer=keepline_dot_v1_dot_api__pb2.Document.FromString,
+                _registered_method=True)
+        self.Forget = channel.unary_unary(
+                '/keepline.v1.Api/Forget',
+                request_serializer=keepline_dot_v1_dot_api__pb2.NodeRequest.SerializeToString,
+                response_deserializer=keepline_dot_v1_dot_api__pb2.Document.FromString,
+                _registered_method=True)
         self.Switchover = channel.unary_unary(
                 '/keepline.v1.Api/Switchover',
                 request_serializer=keepline_dot_v1_dot_api__pb2.SwitchoverRequest.SerializeToString,
@@ -69,7 +79,21 @@ class ApiServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Drain(self, request, context):
-        """Hands every shard of this node to another one.
+        """Keeps a node from leading anything and, if others can, from holding copies.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Undrain(self, request, context):
+        """The node is one like any other again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Forget(self, request, context):
+        """The node is gone for good: nobody misses it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,6 +123,16 @@ def add_ApiServicer_to_server(servicer, server):
             'Drain': grpc.unary_unary_rpc_method_handler(
                     servicer.Drain,
                     request_deserializer=keepline_dot_v1_dot_api__pb2.DrainRequest.FromString,
+                    response_serializer=keepline_dot_v1_dot_api__pb2.Document.SerializeToString,
+            ),
+            'Undrain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Undrain,
+                    request_deserializer=keepline_dot_v1_dot_api__pb2.NodeRequest.FromString,
+                    response_serializer=keepline_dot_v1_dot_api__pb2.Document.SerializeToString,
+            ),
+            'Forget': grpc.unary_unary_rpc_method_handler(
+                    servicer.Forget,
+                    request_deserializer=keepline_dot_v1_dot_api__pb2.NodeRequest.FromString,
                     response_serializer=keepline_dot_v1_dot_api__pb2.Document.SerializeToString,
             ),
             'Switchover': grpc.unary_unary_rpc_method_handler(
@@ -166,6 +200,60 @@ class Api:
             target,
             '/keepline.v1.Api/Drain',
             keepline_dot_v1_dot_api__pb2.DrainRequest.SerializeToString,
+            keepline_dot_v1_dot_api__pb2.Document.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Undrain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keepline.v1.Api/Undrain',
+            keepline_dot_v1_dot_api__pb2.NodeRequest.SerializeToString,
+            keepline_dot_v1_dot_api__pb2.Document.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Forget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keepline.v1.Api/Forget',
+            keepline_dot_v1_dot_api__pb2.NodeRequest.SerializeToString,
             keepline_dot_v1_dot_api__pb2.Document.FromString,
             options,
             channel_credentials,

@@ -19,7 +19,11 @@ class ApiStub:
     Read: _aio.UnaryUnaryMultiCallable[_api_pb2.ReadRequest, _api_pb2.Document]
     """Waits until what it shows is committed."""
     Drain: _aio.UnaryUnaryMultiCallable[_api_pb2.DrainRequest, _api_pb2.Document]
-    """Hands every shard of this node to another one."""
+    """Keeps a node from leading anything and, if others can, from holding copies."""
+    Undrain: _aio.UnaryUnaryMultiCallable[_api_pb2.NodeRequest, _api_pb2.Document]
+    """The node is one like any other again."""
+    Forget: _aio.UnaryUnaryMultiCallable[_api_pb2.NodeRequest, _api_pb2.Document]
+    """The node is gone for good: nobody misses it."""
     Switchover: _aio.UnaryUnaryMultiCallable[_api_pb2.SwitchoverRequest, _api_pb2.Document]
     """Hands one shard over. The node where it is active answers, every other one refuses."""
     SetAgent: _aio.UnaryUnaryMultiCallable[_api_pb2.SetAgentRequest, _api_pb2.Document]
@@ -41,7 +45,23 @@ class ApiServicer(metaclass=_abc_1.ABCMeta):
         request: _api_pb2.DrainRequest,
         context: _aio.ServicerContext[_api_pb2.DrainRequest, _abc.Awaitable[_api_pb2.Document]],
     ) -> _abc.Awaitable[_api_pb2.Document]:
-        """Hands every shard of this node to another one."""
+        """Keeps a node from leading anything and, if others can, from holding copies."""
+
+    @_abc_1.abstractmethod
+    def Undrain(
+        self,
+        request: _api_pb2.NodeRequest,
+        context: _aio.ServicerContext[_api_pb2.NodeRequest, _abc.Awaitable[_api_pb2.Document]],
+    ) -> _abc.Awaitable[_api_pb2.Document]:
+        """The node is one like any other again."""
+
+    @_abc_1.abstractmethod
+    def Forget(
+        self,
+        request: _api_pb2.NodeRequest,
+        context: _aio.ServicerContext[_api_pb2.NodeRequest, _abc.Awaitable[_api_pb2.Document]],
+    ) -> _abc.Awaitable[_api_pb2.Document]:
+        """The node is gone for good: nobody misses it."""
 
     @_abc_1.abstractmethod
     def Switchover(
