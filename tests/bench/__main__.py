@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tests.bench import queue, stack, switchover, takeover, waiting
+from tests.bench import hundred, queue, stack, switchover, takeover, waiting
 from tests.bench.cluster import loop_ns, say
 
 HOLD: dict[str, dict[str, float]] = {
@@ -28,6 +28,8 @@ HOLD: dict[str, dict[str, float]] = {
     "kill": {"p50_ms": 100, "max_ms": 400},
     "hang": {"p50_ms": 350, "max_ms": 700},
     "switchover": {"p50_ms": 50},
+    "join": {"lost": 0, "doubled": 0, "share_missed": 0},
+    "hundred_killed": {"max_ms": 1_000},
 }
 """By row: the figures to hold. All but `calls_per_s` are upper bounds."""
 LOWER = ("calls_per_s",)
@@ -44,6 +46,8 @@ def measurement(row: str) -> Callable[..., dict[str, dict[str, Any]]]:
         "kill": takeover.kill,
         "hang": takeover.hang,
         "switchover": switchover.switchover,
+        "join": hundred.join,
+        "hundred_killed": hundred.killed,
     }
     if row in alone:
         return lambda quick: {row: alone[row](quick=quick)}

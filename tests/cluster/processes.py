@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from cluster.placement import STEADY_MS
 from tests.cluster.hosts import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +21,16 @@ ROOT = Path(__file__).parents[2]
 class Processes:
     """`with Processes(folder) as toys:` three nodes; ends those it started."""
 
-    def __init__(self, folder: Path, *, nodes: int = 3, shards: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        nodes: int = 3,
+        shards: int = 1,
+        preferred: bool = True,
+        steady_ms: int = STEADY_MS,
+    ) -> None:
+        """`preferred`: each shard has a node that it prefers, one after the other."""
         self.folder = folder
         self.names = "abcde"[:nodes]
         ports = free_ports(nodes + shards)
@@ -30,9 +40,10 @@ class Processes:
         names = [f"shard{n}" for n in range(shards)]
         self.ports = dict(zip(names, ports[nodes:], strict=True))
         self.shards = {
-            shard: [*self.names[n % nodes :], *self.names[: n % nodes]]
+            shard: [*self.names[n % nodes :], *self.names[: n % nodes]] if preferred else []
             for n, shard in enumerate(names)
         }
+        self.steady_ms = steady_ms
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.ended: list[subprocess.Popen[bytes]] = []
         self.logs: dict[str, Path] = {}
@@ -56,7 +67,12 @@ class Processes:
             process.wait(10)
         self.socket.close()
 
-    def start(self, name: str) -> None:
+    def join(self, name: str) -> None:
+        """Start a node that knows only itself, and the store."""
+        (port,) = free_ports(1)
+        self.start(name, {name: f"127.0.0.1:{port}"})
+
+    def start(self, name: str, peers: dict[str, str] | None = None) -> None:
         self.starts += 1
         config = self.folder / f"{name}.json"
         config.write_text(
@@ -64,7 +80,8 @@ class Processes:
                 {
                     "name": name,
                     "folder": str(self.folder),
-                    "peers": self.peers,
+                    "peers": peers or self.peers,
+                    "steady_ms": self.steady_ms,
                     "ports": self.ports,
                     "shards": self.shards,
                 }

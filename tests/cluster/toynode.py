@@ -18,10 +18,12 @@ from typing import Any
 
 import msgspec
 
-from cluster.io.host import Host, ShardSpec
+from cluster.io.host import KEEP_ADDRESS_MS, Host, ShardSpec
 from cluster.io.process import this_process
 from cluster.io.sqlite import SqliteStore
+from cluster.placement import Policy
 from failover.io.bind import BindDriver
+from failover.io.inbox import SocketInbox, pass_socket
 from tests.cluster.toy import Add, Done, Fill, Toy
 
 
@@ -36,6 +38,7 @@ class ToyNode:
         name = self.name = config["name"]
         folder = Path(config["folder"])
         self.sockets: dict[str, socket.socket] = {}
+        self.inbox: SocketInbox
         self.askers: dict[str, tuple[str, Any]] = {}
         self.store = SqliteStore(folder / "store.db")
         self.over = asyncio.Event()
@@ -51,28 +54,39 @@ class ToyNode:
                     move_address=lambda shard, old: self.driver.move(shard, old),
                     on_serving=self.serving,
                     on_deposed=self.deposed,
+                    on_held=self.held,
+                    let_go=self.let_go,
                 )
                 for shard, preferred in config["shards"].items()
             },
             data_dir=folder,
+            policy=Policy(steady_ms=config["steady_ms"]),
             note=say,
             broken=self.broken,
             fence=lambda process: self.driver.fence(process),
         )
+        self.inbox = SocketInbox(f"toy-{name}-{self.host.incarnation}")
         self.driver = BindDriver(
             me=this_process(name, self.host.incarnation, "", 0),
             peers=self.host,
             bind=self.bind,
             address=lambda shard: ("127.0.0.1", config["ports"][shard]),
             note=say,
+            inbox=self.inbox,
+            adopt=self.adopt,
         )
 
     def broken(self, error: BaseException) -> None:
         say("broken", error=repr(error))
         os._exit(3)
 
+    def adopt(self, shard: str, port: socket.socket) -> None:
+        self.close(shard)
+        self.sockets[shard] = port
+        say("passed on", shard=shard)
+
     def bind(self, shard: str) -> None:
-        self.deposed(shard)
+        self.close(shard)
         port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         port.setblocking(False)
         try:
@@ -88,7 +102,31 @@ class ToyNode:
         say("reading", shard=shard, epoch=state.epoch, lost=lost, records=state.records)
         self.host.loop.add_reader(self.sockets[shard], self.read, shard)
 
+    def held(self, shard: str, held: bool) -> None:
+        loop = asyncio.get_running_loop()
+        if held:
+            loop.remove_reader(self.sockets[shard])
+        else:
+            loop.add_reader(self.sockets[shard], self.read, shard)
+
     def deposed(self, shard: str) -> None:
+        """Read no more: whoever leads now asks for the socket, or never does."""
+        port = self.sockets.get(shard)
+        if port is not None:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(port)
+            loop.call_later(KEEP_ADDRESS_MS / 1000, self.give_up, shard, port)
+
+    def give_up(self, shard: str, port: socket.socket) -> None:
+        if self.sockets.get(shard) is port and not self.host.states()[shard].serving:
+            self.close(shard)
+
+    def let_go(self, shard: str, inbox: str) -> None:
+        if inbox and shard in self.sockets:
+            pass_socket(self.sockets[shard], shard, inbox)
+        self.close(shard)
+
+    def close(self, shard: str) -> None:
         port = self.sockets.pop(shard, None)
         if port is not None:
             asyncio.get_running_loop().remove_reader(port)
@@ -125,6 +163,7 @@ class ToyNode:
             loop.add_signal_handler(number, self.over.set)
         loop.add_signal_handler(signal.SIGUSR1, self.lock)
         await self.store.open()
+        self.inbox.open(loop)
         await self.host.start()
         say("up", pid=os.getpid())
         await self.over.wait()
