@@ -44,6 +44,15 @@ _AWAY = (
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.ABORTED,
 )
+_PLAIN = (
+    ("connection refused", "connection refused"),
+    ("hostname verification", "its certificate is for another name"),
+    ("certificate_verify_failed", "its certificate is not of our CA, or has expired"),
+    ("tsi_data_corrupted", "it does not accept our certificate"),
+    ("tsi_protocol_failure", "it does not speak TLS, or does not accept our certificate"),
+    ("socket closed", "it closes the connection: does it want TLS?"),
+)
+"""What of gRPC's words for want of a connection means what."""
 _OLD_TOKEN = ("invalid auth token", "revision of auth store is old", "revision in header is old")
 
 
@@ -304,7 +313,9 @@ class EtcdCalls:
             await self._ask(member, "/keepline/Why", nothing, pb.AuthenticateResponse, "", WHY_S)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
-                member.why = error.details() or ""
+                said = error.details() or ""
+                plain = (means for part, means in _PLAIN if part in said.lower())
+                member.why = next(plain, said)
 
     async def _pick(self, until: float) -> _Member:
         """The first one from the turn on whose connection stands."""

@@ -5,9 +5,9 @@ none. Who is active is not asked of a session: a lost one costs nobody anything.
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -31,7 +31,7 @@ from cluster.store import (
 )
 
 TIMEOUT_S = 0.4
-OPEN_S = 2.0
+OPEN_S = 1.0
 """Whether we may come in is waited for so long."""
 AGAIN_S = 0.1
 MEMBER_KEYS = "member/"
@@ -62,7 +62,7 @@ class ZooKeeperStore(Store):
         """`timeout`: of every call, in seconds."""
         hosts = ",".join(f"{host}:{port}" for host, port in endpoints)
         self._root = f"/{prefix.strip('/')}"
-        self._files = [name for name in (ca_cert, cert_key, cert_cert) if name is not None]
+        self._files = (ca_cert, cert_key, cert_cert)
         self._contact = Contact(f"zookeeper://{hosts}{self._root}", note)
         self._calls = ZooKeeperCalls(
             hosts,
@@ -71,17 +71,13 @@ class ZooKeeperStore(Store):
             timeout_s=timeout,
             user=user,
             password=password,
-            ca_cert=ca_cert,
-            cert_key=cert_key,
-            cert_cert=cert_cert,
             lost=self._contact.missed,
         )
         self._zk = self._calls.zk
         self._attending: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        await asyncio.to_thread(_check_files, self._files)
-        self._calls.start()
+        self._calls.start(await asyncio.to_thread(_tls, *self._files))
         try:
             await self._calls.calls([], timeout_s=OPEN_S)
         except ZooKeeperAway as error:
@@ -296,10 +292,15 @@ def _why(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _check_files(names: Sequence[str]) -> None:
-    """StoreRefused when one cannot be read: kazoo would try again and again."""
-    for name in names:
-        try:
-            Path(name).read_bytes()
-        except OSError as error:
-            raise StoreRefused(f"{name}: {error.strerror}") from None
+def _tls(ca_cert: str | None, cert_key: str | None, cert_cert: str | None) -> ssl.SSLContext | None:
+    """None: no TLS. StoreRefused when a file cannot be used."""
+    names = [name for name in (ca_cert, cert_key, cert_cert) if name is not None]
+    if not names:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=ca_cert)
+        if cert_cert is not None:
+            context.load_cert_chain(cert_cert, cert_key)
+    except OSError as error:
+        raise StoreRefused(f"{', '.join(names)}: {error.strerror or error}") from None
+    return context

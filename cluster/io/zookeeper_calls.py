@@ -8,6 +8,7 @@ then has no answer, and is neither done nor not done.
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -49,26 +50,34 @@ class ZooKeeperAway(Exception):
 
 
 class _Lines(SequentialThreadingHandler):  # type: ignore[misc]  # kazoo has no types
-    """kazoo's threads, and the connection that they use: so that a server that hangs can be left.
+    """kazoo's threads, and the connection that they use.
 
-    kazoo by itself would wait for two thirds of the session.
+    So a server that hangs can be left; kazoo by itself would wait for two thirds of the session.
+    And kazoo's own TLS would trust every CA of the system besides the one that it is given.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.line: Any = None
+        self.tls: ssl.SSLContext | None = None
+        self.line: socket.socket | None = None
         self.since_ms = 0
         self.why = "no connection yet"
         """What stood in the way of a connection the last time."""
 
-    def create_connection(self, *words: Any, **options: Any) -> Any:
+    def create_connection(
+        self, address: tuple[str, int], *, hostname: str | None = None, **options: Any
+    ) -> socket.socket:
         try:
-            self.line = super().create_connection(*words, **{**options, "timeout": CONNECT_S})
+            line = socket.create_connection(address, CONNECT_S)
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.tls is not None:
+                line = self.tls.wrap_socket(line, server_hostname=hostname)
         except OSError as error:
-            self.why = str(error)
+            self.why = f"{hostname}:{address[1]}: {error.strerror or error}"
             raise
-        self.since_ms = now_ms()
-        return self.line
+        self.line, self.since_ms = line, now_ms()
+        self.why = f"{hostname}:{address[1]}: takes the connection and does not answer"
+        return line
 
     def leave(self) -> None:
         """End the connection: kazoo goes on to the next server."""
@@ -90,9 +99,6 @@ class ZooKeeperCalls:
         timeout_s: float,
         user: str | None,
         password: str | None,
-        ca_cert: str | None,
-        cert_key: str | None,
-        cert_cert: str | None,
         lost: Callable[[str], None],
     ) -> None:
         """`root`: the node that all others lie under. `lost(why)`: the connection was."""
@@ -108,12 +114,6 @@ class ZooKeeperCalls:
             logger=_SILENT,
             auth_data=[("digest", f"{user}:{password}")] if user else None,
             default_acl=CREATOR_ALL_ACL if user else None,
-            use_ssl=any((ca_cert, cert_key, cert_cert)),
-            ca=ca_cert,
-            keyfile=cert_key,
-            certfile=cert_cert,
-            verify_certs=True,
-            check_hostname=True,
         )
         self._loop: asyncio.AbstractEventLoop
         self._is_open = False
@@ -125,7 +125,8 @@ class ZooKeeperCalls:
         self.refusal = ""
         """Why we may not use what is there; "": we may."""
 
-    def start(self) -> None:
+    def start(self, tls: ssl.SSLContext | None) -> None:
+        self._lines.tls = tls
         self._loop = asyncio.get_running_loop()
         self._is_open = True
         self.zk.add_listener(lambda state: self.soon(lambda: self._on_state(state)))

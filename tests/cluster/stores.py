@@ -25,7 +25,9 @@ START_S = 40.0
 """A server is up, or again up, within this, however loaded the machine is."""
 ETCD_TICKS = ("--heartbeat-interval=20", "--election-timeout=200")
 """In ms: fit for one machine or one LAN."""
-ZOOKEEPER_JAR = Path("/usr/share/java/zookeeper.jar")
+JARS = Path("/usr/share/java")
+ZOOKEEPER_JARS = ("zookeeper.jar", "netty-codec.jar", "netty-resolver.jar", "slf4j-simple.jar")
+"""The first one names most of what it needs, but not the others."""
 ZOOKEEPER_TICK_MS = 200
 
 
@@ -126,19 +128,20 @@ class Servers:
 
 
 class EtcdServers(Servers):
-    """`tls`: names of the files ca, cert and key; clients must then have a certificate of `ca`."""
+    """`use_tls` before the start: with the files' server certificate, for clients of the CA."""
 
     kind = "etcd"
 
-    def __init__(
-        self, folder: Path, members: int, tls: tuple[Path, Path, Path] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, members: int) -> None:
         need(shutil.which("etcd") is not None, "etcd-server")
         super().__init__(folder, members)
-        self.tls = tls
         ports = free_ports(self.host, 2 * members)
         self.ports, self.peer_ports = ports[:members], ports[members:]
-        self.scheme = "https" if tls else "http"
+        self.scheme = "http"
+        self.tls: tuple[Path, Path, Path] | None = None
+
+    def use_tls(self, ca: Path, cert: Path, key: Path) -> None:
+        self.scheme, self.tls = "https", (ca, cert, key)
 
     def command(self, member: int) -> Sequence[str]:
         peers = [f"http://{self.host}:{port}" for port in self.peer_ports]
@@ -173,6 +176,7 @@ class EtcdServers(Servers):
             ca, cert, key = self.tls
             context = ssl.create_default_context(cafile=str(ca))
             context.load_cert_chain(cert, key)
+            context.check_hostname = False  # that is what our client is tested for
         url = f"{self.scheme}://{self.host}:{self.ports[member]}/v3/{path}"
         token = {"Authorization": fields.pop("token")} if "token" in fields else {}
         asked = urllib.request.Request(url, json.dumps(fields).encode(), token)
@@ -196,19 +200,19 @@ class EtcdServers(Servers):
 
 
 class ZooKeeperServers(Servers):
-    """`tls`: PEM files: the CA's certificate, and one with the server's key and certificate."""
+    """`use_tls` as with etcd."""
 
     kind = "zookeeper"
 
-    def __init__(self, folder: Path, members: int, tls: tuple[Path, Path] | None = None) -> None:
-        need(ZOOKEEPER_JAR.exists(), "libzookeeper-java")
+    def __init__(self, folder: Path, members: int) -> None:
+        need((JARS / ZOOKEEPER_JARS[0]).exists(), "libzookeeper-java")
         need(shutil.which("java") is not None, "default-jre-headless")
         super().__init__(folder, members)
         ports = free_ports(self.host, 4 * members)
-        self.plain_ports, self.peer_ports, self.election_ports, secure = (
+        self.plain_ports, self.peer_ports, self.election_ports, self.secure_ports = (
             ports[n * members : (n + 1) * members] for n in range(4)
         )
-        self.ports = secure if tls else self.plain_ports
+        self.ports = self.plain_ports
         for member in self.members:
             data = folder / f"zk{member}"
             data.mkdir()
@@ -230,17 +234,24 @@ class ZooKeeperServers(Servers):
                     f"server.{n}={self.host}:{self.peer_ports[n]}:{self.election_ports[n]}"
                     for n in self.members
                 ]
-            if tls:
-                ca, key_and_cert = tls
-                lines += [
-                    "serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory",
-                    f"secureClientPort={secure[member]}",
-                    f"ssl.keyStore.location={key_and_cert}",
-                    "ssl.keyStore.type=PEM",
-                    f"ssl.trustStore.location={ca}",
-                    "ssl.trustStore.type=PEM",
-                ]
             (folder / f"zk{member}.cfg").write_text("\n".join(lines) + "\n")
+
+    def use_tls(self, ca: Path, cert: Path, key: Path) -> None:
+        both = self.folder / "server.pem"
+        both.write_bytes(key.read_bytes() + cert.read_bytes())
+        self.ports = self.secure_ports
+        for member in self.members:
+            lines = [
+                "serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory",
+                f"secureClientPort={self.secure_ports[member]}",
+                f"secureClientPortAddress={self.host}",
+                f"ssl.keyStore.location={both}",
+                "ssl.keyStore.type=PEM",
+                f"ssl.trustStore.location={ca}",
+                "ssl.trustStore.type=PEM",
+            ]
+            with (self.folder / f"zk{member}.cfg").open("a") as config:
+                config.write("\n".join(lines) + "\n")
 
     def command(self, member: int) -> Sequence[str]:
         return [
@@ -248,8 +259,9 @@ class ZooKeeperServers(Servers):
             "-Xmx128m",
             "-XX:+UseSerialGC",
             "-XX:TieredStopAtLevel=1",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
             "-cp",
-            str(ZOOKEEPER_JAR),
+            ":".join(str(JARS / name) for name in ZOOKEEPER_JARS),
             "org.apache.zookeeper.server.quorum.QuorumPeerMain",
             str(self.folder / f"zk{member}.cfg"),
         ]
