@@ -9,7 +9,7 @@ from calls.in_force import in_force
 from calls.records import WAITING, AgentState, Call, Event, Ledger, Leg, Outbox, Settings
 from media_servers.verbs import Session
 
-MAX_FACTS = 10_000
+MAX_FACTS = 100_000
 """Facts in one step: more is a bug, not a busy day."""
 
 

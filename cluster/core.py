@@ -114,8 +114,8 @@ class Core:
         self.role: Role = Follower(now_ms, now_ms)
         self.key: ShardKey | None = None
         """The shard's key as this member last saw it."""
-        self.version = 0
-        """The configuration that has this shard, as this node knows it; 0: the shard shall go."""
+        self.version = 1
+        """Of the configuration that has this shard, as this node knows; 0: the shard shall go."""
         self.leaving = False
         self.up: dict[str, None] = {}
         """Nodes whose link is up."""
@@ -179,7 +179,8 @@ class Core:
                 role.told_behind = True
                 self._tell_behind(key)
         elif key is None:
-            if not self.leaving and self._has_turn(role, rev, wait_ms, now_ms):
+            may = self.version and not self.leaving
+            if may and self._has_turn(role, rev, wait_ms, now_ms):
                 self._take(rev, ShardKey(0, "", ()), Start(fresh=True))
         elif key.closed:
             # Who is behind would bring back what others have closed.

@@ -6,7 +6,7 @@ A node answers for itself; what a cluster's answer is, `node.merge` makes of its
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import grpc
 from grpc.aio import Channel, ServicerContext
@@ -76,6 +76,32 @@ class Reader(Protocol):
         """Bring an agent into a state. Raises Refused; NotHere: his shard is not active here."""
         ...
 
+    async def config(self, version: int) -> Any:
+        """A version of the centre; 0: the one that stands. Raises Refused."""
+        ...
+
+    async def config_history(self) -> Any:
+        """The versions that are kept, the newest first. Raises Refused."""
+        ...
+
+    async def apply(self, wanted: "Wanted") -> Any:
+        """Make the next version of the centre. Raises Refused."""
+        ...
+
+
+class Wanted(NamedTuple):
+    """A change of the centre that somebody asks for."""
+
+    text: str
+    """A centre's file; empty: what `version` was."""
+    file: str
+    """What it is called in an error."""
+    version: int
+    based_on: int
+    """The version it was made for; 0: whichever stands."""
+    dry_run: bool
+    by: str
+
 
 class ApiServicer(api_pb2_grpc.ApiServicer):
     """A node's side: add it to the node's gRPC server with `serve_api`."""
@@ -88,6 +114,10 @@ class ApiServicer(api_pb2_grpc.ApiServicer):
         request: api_pb2.ReadRequest,
         context: ServicerContext[api_pb2.ReadRequest, Awaitable[api_pb2.Document]],
     ) -> api_pb2.Document:
+        if request.what == "config":
+            return await answer(context, self.reader.config(request.version))
+        if request.what == "config_history":
+            return await answer(context, self.reader.config_history())
         if request.what not in READABLE:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"no document {request.what!r}")
         return await answer(context, self.reader.read(request.what, request.call, request.limit))
@@ -128,6 +158,21 @@ class ApiServicer(api_pb2_grpc.ApiServicer):
         asked = self.reader.set_agent(request.agent, request.state, request.reason)
         return await answer(context, asked)
 
+    async def Apply(  # noqa: N802  # gRPC names it
+        self,
+        request: api_pb2.ApplyRequest,
+        context: ServicerContext[api_pb2.ApplyRequest, Awaitable[api_pb2.Document]],
+    ) -> api_pb2.Document:
+        wanted = Wanted(
+            text=request.text,
+            file=request.file,
+            version=request.version,
+            based_on=request.based_on,
+            dry_run=request.dry_run,
+            by=request.by,
+        )
+        return await answer(context, self.reader.apply(wanted))
+
 
 async def answer(context: ServicerContext[Any, Any], document: Awaitable[Any]) -> api_pb2.Document:
     """The document as it travels, or the refusal as its status."""
@@ -159,10 +204,17 @@ class ApiClient:
         return api_pb2_grpc.ApiStub(channel)
 
     async def read(
-        self, address: str, what: str, *, call: str = "", limit: int = 0, timeout_ms: int
+        self,
+        address: str,
+        what: str,
+        *,
+        call: str = "",
+        limit: int = 0,
+        version: int = 0,
+        timeout_ms: int,
     ) -> Any:
         """The node's document. Raises Refused, Unreachable."""
-        request = api_pb2.ReadRequest(what=what, call=call, limit=limit)
+        request = api_pb2.ReadRequest(what=what, call=call, limit=limit, version=version)
         return await asked(self._stub(address).Read(request, timeout=timeout_ms / 1_000))
 
     async def drain(self, address: str, *, node: str = "", timeout_ms: int) -> Any:
@@ -192,6 +244,11 @@ class ApiClient:
         """Ask the node for an agent's state. Raises Refused, NotHere, Unreachable."""
         request = api_pb2.SetAgentRequest(agent=agent, state=state, reason=reason)
         return await asked(self._stub(address).SetAgent(request, timeout=timeout_ms / 1_000))
+
+    async def apply(self, address: str, wanted: Wanted, *, timeout_ms: int) -> Any:
+        """Ask the node to change the centre. Raises Refused, Unreachable."""
+        request = api_pb2.ApplyRequest(**wanted._asdict())
+        return await asked(self._stub(address).Apply(request, timeout=timeout_ms / 1_000))
 
     async def read_each(
         self,

@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import getpass
+import os
+import socket
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,14 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from node import events_db, merge
-from node.api import ApiClient, NoAnswer, NotHere, Refused, Unreachable
+from node.api import ApiClient, NoAnswer, NotHere, Refused, Unreachable, Wanted
+from node.config import read_centre
 from node.directory import Directory
+from node.yaml_tree import read_file, read_tree
 
 ANSWER_MS = 2_000
 """How long a node may take to answer."""
 
 SWITCHOVER_MS = 5_000
 """How long a switchover may take, refusals included."""
+
+APPLY_MS = 10_000
+"""How long a change of the centre may take to be written..."""
+
+IN_FORCE_S = 5.0
+"""...and then to be what every shard decides by."""
 
 POLL_S = 0.2
 """Between two looks while waiting for a state."""
@@ -185,6 +196,40 @@ class Cluster:
         except NotHere:
             raise Refused(f"no node leads shard {shard} now; see keepline status") from None
 
+    async def apply(self, wanted: Wanted) -> dict[str, Any]:
+        """Change the centre; `behind`: shards and nodes that do not go by it yet. Raises Refused,
+        Unreachable."""
+        document = await self.client.first(
+            await self.addresses(),
+            lambda address: self.client.apply(address, wanted, timeout_ms=APPLY_MS),
+        )
+        behind = await self._behind(document["version"]) if document["changed"] else []
+        return {**document, "behind": behind}
+
+    async def _behind(self, version: int) -> list[str]:
+        """Who goes by an older version, once it is nobody or IN_FORCE_S is over."""
+        deadline = time.monotonic() + IN_FORCE_S
+        while True:
+            status = await self.status()
+            behind = merge.behind(status, version)
+            if not behind or time.monotonic() > deadline:
+                return behind
+            await asyncio.sleep(POLL_S)
+
+    async def config(self, version: int) -> Any:
+        """A version of the centre; 0: the one that stands. Raises Refused, Unreachable."""
+        return await self._any("config", version)
+
+    async def config_history(self) -> Any:
+        """The versions of the centre that are kept. Raises Refused, Unreachable."""
+        return await self._any("config_history")
+
+    async def _any(self, what: str, version: int = 0) -> Any:
+        return await self.client.first(
+            await self.addresses(),
+            lambda address: self.client.read(address, what, version=version, timeout_ms=ANSWER_MS),
+        )
+
     async def set_agent(self, agent: str, state: str, reason: str) -> Any:
         """Bring an agent into a state, wherever his shard is active. Raises Refused."""
         try:
@@ -196,6 +241,25 @@ class Cluster:
             )
         except NotHere as refused:
             raise Refused(str(refused) or f"agent {agent}: no node decides for him now") from None
+
+
+def wanted_change(file: Path | None, version: int, based_on: int, *, dry_run: bool) -> Wanted:
+    """The change to ask for. Raises ConfigError: a wrong file is told whatever node is asked."""
+    text = ""
+    if file is not None:
+        raw = read_file(file)
+        read_centre(read_tree(raw, file))
+        text = raw.decode()
+    return Wanted(text, str(file or ""), version, based_on, dry_run, who())
+
+
+def who() -> str:
+    """The person at the terminal, for the history of the centre."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):  # a user id without a name
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"
 
 
 @contextlib.asynccontextmanager

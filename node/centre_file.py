@@ -15,8 +15,22 @@ Fields = dict[str, Any]
 
 def as_yaml(centre: Centre) -> str:
     """A file that declares this very centre, without what it need not say."""
-    written = yaml.safe_dump(as_file(centre), sort_keys=False, allow_unicode=True, width=100)
+    written = yaml.dump(
+        as_file(centre), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+    )
     return str(written)
+
+
+class _Dumper(yaml.SafeDumper):
+    """With what cannot be printed escaped: PyYAML writes line breaks of Unicode as they are."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = None if text.isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def as_file(centre: Centre, *, whole: bool = False) -> Fields:

@@ -27,6 +27,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+config = typer.Typer(help="The versions of the centre.", no_args_is_help=True)
+app.add_typer(config, name="config")
+
 TABLE_ROWS = 40
 """Rows of a table when nothing else was asked; --json has no such limit."""
 
@@ -46,6 +49,11 @@ Limit = Annotated[int, typer.Option("--limit", min=0, help="The newest so many. 
 Steady = Annotated[
     str,
     typer.Option("--steady", metavar="TIME", help="Before a node that came back leads again."),
+]
+File = Annotated[Path | None, typer.Option("--file", "-f", help="The centre's YAML file.")]
+BasedOn = Annotated[
+    int,
+    typer.Option("--based-on", min=0, help="Refuse it where another version stands. 0: any."),
 ]
 Site = Annotated[str, typer.Option("--site", help="The name of this place.")]
 
@@ -82,10 +90,12 @@ def up(
 def node(
     name: Annotated[str, typer.Option("--name", help="This node's name.")],
     data: Directory,
-    centre: Centre,
     listen: Annotated[
         str, typer.Option("--listen", metavar="IP:PORT", help="Where link and API listen.")
     ],
+    centre: Annotated[
+        Path | None, typer.Option("--centre", "-c", help="To begin with, if the store has none.")
+    ] = None,
     peers: Annotated[
         str,
         typer.Option(
@@ -290,6 +300,78 @@ def agent(
 
 
 @app.command()
+def apply(
+    file: File = None,
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, help="Back to what this version was.")
+    ] = None,
+    based_on: BasedOn = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    data: Data = None,
+    connect: Connect = None,
+    as_json: Json = False,
+) -> None:
+    """Change the centre of a running cluster, live; all of it or nothing."""
+    from node.ask import wanted_change
+
+    if (file is None) == (version is None):
+        raise typer.BadParameter("-f CENTRE.yaml or --version N is needed")
+    wanted = wanted_change(file, version or 0, based_on, dry_run=dry_run)
+    document = with_cluster(data, connect, lambda cluster: cluster.apply(wanted))
+    from node import show
+
+    put_text(document | {"dry_run": dry_run}, as_json, show.applied)
+
+
+@app.command()
+def diff(
+    file: File = None,
+    data: Data = None,
+    connect: Connect = None,
+    as_json: Json = False,
+) -> None:
+    """What applying a file would change. Exit status: 0 nothing, 1 something, 2 it cannot be."""
+    from node.ask import wanted_change
+
+    if file is None:
+        raise typer.BadParameter("-f CENTRE.yaml is needed")
+    wanted = wanted_change(file, 0, 0, dry_run=True)
+    try:
+        document = with_cluster(data, connect, lambda cluster: cluster.apply(wanted))
+    except Failed as error:
+        raise typer.Exit(complain(str(error), 2)) from None
+    from node import show
+
+    put_text({name: document[name] for name in ("version", "changes")}, as_json, show.differing)
+    raise typer.Exit(1 if document["changes"] else 0)
+
+
+@config.command(name="show")
+def config_show(
+    version: Annotated[
+        int, typer.Option("--version", min=0, help="This one; 0: the one that stands.")
+    ] = 0,
+    data: Data = None,
+    connect: Connect = None,
+    as_json: Json = False,
+) -> None:
+    """A version of the centre, as a file that keepline apply takes."""
+    document = with_cluster(data, connect, lambda cluster: cluster.config(version))
+    from node import show
+
+    put_text(document, as_json, show.centre)
+
+
+@config.command(name="history")
+def config_history(data: Data = None, connect: Connect = None, as_json: Json = False) -> None:
+    """The versions of the centre: who made them, when, and how much each changed."""
+    rows = with_cluster(data, connect, lambda cluster: cluster.config_history())
+    from node import show
+
+    put(rows, as_json, show.versions)
+
+
+@app.command()
 def demo(
     calls: Annotated[int, typer.Option("--calls", min=2, max=2_000, help="How many call.")] = 60,
     agents: Annotated[int, typer.Option("--agents", min=2, max=500, help="How many answer.")] = 20,
@@ -380,6 +462,11 @@ def put(document: Any, as_json: bool, shown: Callable[[Any], Any]) -> None:
     console().print(shown(document))
 
 
+def put_text(document: Any, as_json: bool, shown: Callable[[Any], str]) -> None:
+    """Print a document as JSON, or as lines of which none is wrapped."""
+    typer.echo(json.dumps(document, ensure_ascii=False) if as_json else shown(document))
+
+
 def put_rows(what: str, data: Path | None, connect: str | None, as_json: bool) -> None:
     rows = with_cluster(data, connect, lambda cluster: cluster.rows(what))
     from node.show import ROWS
@@ -433,7 +520,7 @@ def main() -> None:
 
 def run(words: list[str]) -> int:
     """Run one command and answer its exit status."""
-    from node.up import StartError
+    from node.first_centre import StartError
 
     try:
         done = app(words or ["--help"], prog_name="keepline", standalone_mode=False)

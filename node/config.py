@@ -25,6 +25,9 @@ STRATEGIES = ("longest_idle",)
 AGENT_STATES = ("ready", "not_ready", "signed_out")
 ELSEWHERE = ("relay", "redirect", "refuse")
 
+AGENTS_MAX = 10_000
+"""In one shard: a change that concerns them all is one step of it."""
+
 DEFAULT_SHARD = "main"
 DEFAULT_SIP: Address = ("127.0.0.1", 5060)
 
@@ -175,6 +178,7 @@ def read_agents(tree: Tree | None, queues: dict[str, Queue]) -> dict[str, Agent]
     """The agents. All queues of one agent lie in one shard: he is one record of it."""
     agents: dict[str, Agent] = {}
     owner: dict[str, str] = {}
+    counted: dict[str, int] = {}
     for name, value in tree.mapping().items() if tree else ():
         check_name(value, name)
         fields = value.fields(("name", "phone", "queues", "state"), required=("phone", "queues"))
@@ -196,6 +200,10 @@ def read_agents(tree: Tree | None, queues: dict[str, Queue]) -> dict[str, Agent]
             served.append(queue)
         if not served:
             raise fields["queues"].wrong("names no queue")
+        shard = queues[served[0]].shard
+        counted[shard] = counted.get(shard, 0) + 1
+        if counted[shard] > AGENTS_MAX:
+            raise value.wrong(f"is one more than the {AGENTS_MAX} agents of shard {shard}")
         agents[name] = Agent(
             name=fields["name"].text() if "name" in fields else name,
             phone=phone,

@@ -52,6 +52,8 @@ def line(change: Change) -> str:
         case "changed", _:
             said = [f"{name} {shown(old)} → {shown(new)}" for name, (old, new) in fields.items()]
             return f"{what}: {', '.join(said)}"
+        case "removed", "shard":
+            return f"{what}, when its last call has ended"
         case "removed", _:
             return what
         case _, "number":

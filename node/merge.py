@@ -38,7 +38,9 @@ def status(nodes: Sequence[Document], answers: Mapping[str, Document | None]) ->
 
     A node's status is {"node": {"name", "pid", "site"}, "draining": [...], "shards": [{"name",
     "role", "epoch", "active", "in_sync", "serving", "sip", "calls", "waiting", "talking", "ledger",
-    "moving"}], "media": [{"name", "up"}], "alarms": [...]}.
+    "moving", "version", "removed"}], "centre": {"version"}, "media": [{"name", "up"}], "alarms":
+    [...]}. A shard's version is the one of the centre that it decides by; `removed`: it goes when
+    its calls have ended.
     """
     shards = merged_shards(answers)
     ledger = {name: sum(int(shard["ledger"].get(name, 0)) for shard in shards) for name in LEDGER}
@@ -46,11 +48,13 @@ def status(nodes: Sequence[Document], answers: Mapping[str, Document | None]) ->
     for answer in answers.values():
         alarms += [alarm for alarm in (answer or {}).get("alarms", ()) if alarm not in alarms]
     draining = {name for answer in answers.values() for name in (answer or {}).get("draining", ())}
+    merged = [
+        merged_node(node, answers.get(node["name"])) | {"draining": node["name"] in draining}
+        for node in nodes
+    ]
     return {
-        "nodes": [
-            merged_node(node, answers.get(node["name"])) | {"draining": node["name"] in draining}
-            for node in nodes
-        ],
+        "centre": {"version": max((node["version"] for node in merged), default=0)},
+        "nodes": merged,
         "shards": shards,
         "can_lose": min((max(0, len(shard["in_sync"]) - 1) for shard in shards), default=0),
         "ledger": ledger,
@@ -67,6 +71,7 @@ def merged_node(known: Document, answer: Document | None) -> Document:
         "alive": answer is not None,
         "site": said.get("site", known.get("site", "")),
         "metrics": known.get("metrics", ""),
+        "version": answer.get("centre", {}).get("version", 0) if answer else 0,
     }
 
 
@@ -90,6 +95,8 @@ def merged_shards(answers: Mapping[str, Document | None]) -> list[Document]:
             "talking": shard.get("talking", 0),
             "ledger": shard.get("ledger") or {},
             "moving": shard.get("moving"),
+            "version": shard.get("version", 0),
+            "removed": bool(shard.get("removed")),
         }
         for name, shard in sorted(best.items())
     ]
@@ -107,6 +114,17 @@ def merged_media(answers: Mapping[str, Document | None]) -> list[Document]:
             merged = found.setdefault(server["name"], dict(server))
             merged["up"] = bool(merged["up"] and server["up"])
     return list(found.values())
+
+
+def behind(merged: Document, version: int) -> list[str]:
+    """Which nodes do not know this version of the centre, and which shards decide by an older."""
+    nodes = [node for node in merged["nodes"] if node["alive"]]
+    return [
+        f"{what} {one['name']}"
+        for what, found in (("node", nodes), ("shard", merged["shards"]))
+        for one in found
+        if one["version"] < version
+    ]
 
 
 def missing(merged: Document) -> str:

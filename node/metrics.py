@@ -27,6 +27,7 @@ HELP = {
     "keepline_calls": "Live calls by state",
     "keepline_ledger": "Calls by the class they ended in; unaccounted must be 0",
     "keepline_sip_messages_total": "SIP datagrams by what became of them",
+    "keepline_relayed_total": "Messages for numbers of other shards, by what became of them",
     "keepline_outbox_bytes": "Facts that the database does not have yet",
     "keepline_media_up": "1 while the media server answers",
     "keepline_loop_lag_seconds": "Worst lateness of the event loop in the last second",

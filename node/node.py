@@ -16,7 +16,8 @@ from msgspec import to_builtins
 
 from calls import inputs, view
 from calls.agents import STATES
-from calls.centre import Centre
+from calls.centre import Address, Centre
+from calls.elsewhere import Elsewhere, elsewhere
 from calls.machine import Calls
 from cluster.io.clock import wall_ms
 from cluster.io.host import Host, ShardSpec
@@ -29,10 +30,13 @@ from failover.io.bind import BindDriver
 from failover.io.inbox import SocketInbox
 from media_servers.io.client import Client
 from media_servers.verbs import Event
-from node import events_db, orders
-from node.api import NotHere, Refused, serve_api
+from node import applying, events_db, orders
+from node.api import NotHere, Refused, Wanted, serve_api
+from node.config import ConfigError, load_centre
+from node.configuration import Configuration
 from node.directory import Directory
 from node.events_db import EventsDb
+from node.following import Following
 from node.lost import left_behind
 from node.messages import MessageRing
 from node.metrics import Metrics, Sample
@@ -41,6 +45,7 @@ from node.overload import COMMIT_MS_MAX, LAG_MS_MAX, Lag, is_overloaded
 from node.say import say
 from node.shard import CallShard
 from sip.message import Message
+from sip.uri import user_of
 
 LAG_LOOK_MS = 20
 """How often the event loop's lateness is looked at."""
@@ -58,12 +63,9 @@ log = structlog.get_logger()
 class Node:
     """What `keepline node` runs."""
 
-    def __init__(
-        self, options: NodeOptions, centre: Centre, broken: Callable[[BaseException], None]
-    ) -> None:
+    def __init__(self, options: NodeOptions, broken: Callable[[BaseException], None]) -> None:
         """`broken`: a bug has left the node in a state that is not to be believed."""
         self.options = options
-        self.centre = centre
         self.directory = Directory(options.data)
         self.database = EventsDb(self.directory.events)
         self.ring = MessageRing()
@@ -72,7 +74,6 @@ class Node:
         self.draining = False
         self._adopted: dict[str, int] = {}  # calls of a shard when this node took it over
         self._lag = Lag()
-        self._commit_lags = {name: Lag() for name in centre.shards}
         self._lag_timer: asyncio.TimerHandle | None = None
         self._sampler: asyncio.TimerHandle | None = None
         self.media = Client(
@@ -82,27 +83,12 @@ class Node:
             on_up=self._on_media_up,
         )
         self.store = SqliteStore(self.directory.store)
-        self.shards = {
-            name: CallShard(
-                name,
-                shard.sip,
-                media=self.media,
-                database=self.database,
-                ring=self.ring,
-                refuse=self.refuse,
-                knows=self._knows,
-                find_lost=self._find_lost,
-                is_slow=self._is_slow,
-                give_away=self._give_away,
-                post=self._post,
-            )
-            for name, shard in centre.shards.items()
-        }
+        self.configuration = Configuration(self.store)
         self.host = Host(
             node=options.name,
             peers=options.peers,
             store=self.store,
-            shards={name: self._spec(name) for name in centre.shards},
+            shards={},
             site=options.site,
             policy=Policy(steady_ms=options.steady_ms),
             data_dir=self.directory.path,
@@ -111,24 +97,52 @@ class Node:
             fence=lambda process: self.mover.fence(process),
             services=lambda server: serve_api(server, self),
         )
+        self.following = Following(
+            self.configuration,
+            self.host,
+            make=self._make_shard,
+            spec=self._spec,
+        )
+        self.shards = self.following.shards
         self.inbox = SocketInbox(f"keepline-{options.name}-{self.host.incarnation}")
         self.mover = BindDriver(
             me=this_process(options.name, self.host.incarnation, options.listen, wall_ms()),
             peers=self.host,
             bind=lambda name: self.shards[name].bind(),
-            address=lambda name: centre.shards[name].sip,
+            address=lambda name: self.shards[name].sip,
             note=note,
             inbox=self.inbox,
             adopt=lambda name, sock: self.shards[name].adopt(sock),
         )
 
-    def _spec(self, name: str) -> ShardSpec:
-        shard = self.shards[name]
+    @property
+    def centre(self) -> Centre:
+        """As this node knows it."""
+        return self.following.centre
+
+    def _make_shard(self, name: str, sip: Address) -> CallShard:
+        return CallShard(
+            name,
+            sip,
+            media=self.media,
+            database=self.database,
+            ring=self.ring,
+            refuse=self.refuse,
+            knows=self._knows,
+            elsewhere=self._elsewhere,
+            is_shard=self.following.is_shard,
+            is_late=lambda: self._lag.ms > LAG_MS_MAX,
+            find_lost=self._find_lost,
+            is_slow=self._is_slow,
+            give_away=self._give_away,
+            post=self._post,
+        )
+
+    def _spec(self, shard: CallShard) -> ShardSpec:
         return ShardSpec(
-            machine=lambda: Calls(name, shard.sip, self.centre),
+            machine=lambda: Calls(shard.name, shard.sip, self.centre),
             perform=shard.perform,
-            preferred=self.centre.shards[name].preferred,
-            weight=self.centre.shards[name].weight,
+            preferred=(),
             move_address=lambda which, old: self.mover.move(which, old),
             on_serving=self._serving,
             on_deposed=lambda which: shard.release(),
@@ -140,7 +154,7 @@ class Node:
     # Life.
 
     async def start(self) -> None:
-        """Raises OSError, StoreAway, StoreRefused: the node cannot run here."""
+        """Raises OSError, StoreAway, StoreRefused, ConfigError: the node cannot run here."""
         # What may fail comes first: a node that has joined and ends at once costs a takeover.
         await self.store.open()
         try:
@@ -149,12 +163,20 @@ class Node:
             address = f"127.0.0.1:{self.options.metrics_port}"
             why = f"cannot serve /metrics on {address}: {error.strerror}"
             raise OSError(error.errno, why) from None
+        await self.following.begin(self._first_centre, by=f"node {self.options.name}")
         self.database.start()
         await self.media.start()
         self.inbox.open(asyncio.get_running_loop())
         await self.host.start()
+        self.host.spawn(self.following.follow())
         self._sample()
         self._watch_lag(asyncio.get_running_loop().time())
+
+    def _first_centre(self) -> Centre:
+        """The one to begin with, where the store has none."""
+        if self.options.centre is None:
+            raise ConfigError(f"{self.directory.store}: has no centre yet; --centre CENTRE.yaml")
+        return load_centre(self.options.centre)
 
     async def stop(self) -> None:
         """In order: hand over or leave a snapshot, then let go of everything."""
@@ -191,7 +213,7 @@ class Node:
         self.shards[name].serve(state.epoch)
         self._adopted[name] = view.counts(self.host.shard(name).records)["calls"]
         say(f"shard {name} is served by {self.options.name}, epoch {state.epoch}")
-        self._post(name, inputs.Configure(self.centre))
+        self.following.configure(name)
 
     def _switched(self, name: str, switch: Switch) -> None:
         """The switch becomes a fact of its own: it is in the database as long as its calls are."""
@@ -203,6 +225,14 @@ class Node:
         shard = self.host.shard(name)
         assert isinstance(shard.machine, Calls)
         return shard.machine.knows(shard.records, invite)
+
+    def _elsewhere(self, name: str, msg: Message) -> Elsewhere | None:
+        """Where a request belongs that is about no call of this shard, by what it has committed."""
+        number = user_of(msg.uri)
+        machine = self.host.shard(name).machine
+        assert isinstance(machine, Calls)
+        found = elsewhere(machine.book.declared, name, number) if number else None
+        return None if found is None or self._knows(name, msg) else found
 
     def _is_slow(self, name: str) -> bool:
         """Can nothing of the shard be answered in time, for another reason than its socket?"""
@@ -246,15 +276,15 @@ class Node:
             return "draining"  # a shard that can be handed over takes its new calls along
         if not self.media.is_up:
             return "no_media"
-        commit_ms = self._commit_lags[shard].ms
+        commit_ms = self.shards[shard].commit_lag.ms
         return "overload" if is_overloaded(lag_ms=self._lag.ms, commit_ms=commit_ms) else ""
 
     def _watch_lag(self, due: float) -> None:
         loop = asyncio.get_running_loop()
         late_ms = (loop.time() - due) * 1000
         self._lag.saw(late_ms, late_ms + LAG_LOOK_MS)
-        for name, lag in self._commit_lags.items():
-            lag.saw(self.host.shard(name).commit_age_ms(), late_ms + LAG_LOOK_MS)
+        for name, shard in self.shards.items():
+            shard.commit_lag.saw(self.host.shard(name).commit_age_ms(), late_ms + LAG_LOOK_MS)
         due = loop.time() + LAG_LOOK_MS / 1000
         self._lag_timer = loop.call_at(due, self._watch_lag, due)
 
@@ -282,7 +312,9 @@ class Node:
         missing = {}
         moving = self.host.placer.moving()
         for name, state in self.host.states().items():
-            host, port = self.centre.shards[name].sip
+            if self.host.is_closed(name):
+                continue
+            host, port = self.shards[name].sip
             row: dict[str, Any] = {
                 "name": name,
                 "role": state.role,
@@ -296,12 +328,14 @@ class Node:
                 "talking": 0,
                 "ledger": {},
                 "moving": to_builtins(moving[name]) if name in moving else None,
+                "version": 0,
+                "removed": name not in self.centre.shards,
             }
             if state.serving and await self._committed(name):
                 records = self.host.shard(name).records
                 live = view.counts(records)
                 ledger = view.ledger(records, live)
-                row |= live | {"ledger": ledger}
+                row |= live | {"ledger": ledger, "version": view.version(records)}
                 missing[name] = ledger["unaccounted"]
             shards.append(row)
         return {
@@ -314,6 +348,7 @@ class Node:
             },
             "peers": dict(self.host.addresses),
             "draining": sorted(self.host.nodes.roster.draining),
+            "centre": {"version": self.following.version},
             "shards": shards,
             "media": [{"name": MEDIA_NAME, "up": self.media.is_up}],
             "alarms": self._alarms(missing),
@@ -329,6 +364,8 @@ class Node:
                 f"{self.directory.store} was removed: the nodes that run go on without it, "
                 "and none that stops can come back"
             )
+        if self.following.alarm:
+            found.append(f"{self.options.name}: {self.following.alarm}")
         for name, shard in self.shards.items():
             if shard.probe.is_dead:
                 where = f"{shard.sip[0]}:{shard.sip[1]}"
@@ -409,24 +446,38 @@ class Node:
 
     async def set_agent(self, agent: str, state: str, reason: str) -> Any:
         """Bring an agent into a state; the state he is in now."""
-        if agent not in self.centre.agents:
+        centre = self.centre
+        if agent not in centre.agents:
             raise Refused(f"no agent {agent}")
         if state not in STATES:
             raise Refused(f"{state!r} is no state to ask for: {', '.join(STATES)}")
-        shard = self.centre.queues[self.centre.agents[agent].queues[0]].shard
+        shard = centre.shard_of_agent(agent)
         if not self.host.post(shard, inputs.SetAgent(agent, state, reason)):
             raise NotHere(f"shard {shard} is not active on {self.options.name}")
         if not await self.host.committed(shard):
             raise NotHere(f"shard {shard} has just left {self.options.name}")
         here = self.host.shard(shard)
         rows = view.agents(here.records, shard, here.time_ms())
-        return next(row for row in rows if row["agent"] == agent)
+        for row in rows:
+            if row["agent"] == agent:
+                return row
+        raise Refused(f"shard {shard} has not heard of agent {agent} yet")
+
+    async def config(self, version: int) -> Any:
+        return await self.configuration.show(version)
+
+    async def config_history(self) -> Any:
+        return await self.configuration.history()
+
+    async def apply(self, wanted: Wanted) -> Any:
+        return await applying.apply(self.configuration, self.host.addresses, wanted)
 
     # Figures.
 
     def _sample(self) -> None:
         loop = asyncio.get_running_loop()
         self._sampler = loop.call_later(1.0, self._sample)
+        self.following.look()
         samples = [Sample("keepline_media_up", float(self.media.is_up), {})]
         missing = {}
         for name, state in self.host.states().items():
@@ -436,9 +487,12 @@ class Node:
                 Sample("keepline_shard_epoch", state.epoch, label),
                 Sample("keepline_shard_in_sync", len(state.in_sync), label),
             ]
+            shard = self.shards[name]
+            samples.append(Sample("keepline_commit_seconds", shard.commit_lag.ms / 1_000, label))
+            for kind, value in shard.relay.counters.items():
+                samples.append(Sample("keepline_relayed_total", value, label | {"kind": kind}))
             if not state.serving:
                 continue
-            shard = self.shards[name]
             records = self.host.shard(name).records
             live = view.counts(records)
             for kind, value in live.items():
@@ -451,8 +505,6 @@ class Node:
             for kind, value in shard.counters.items():
                 samples.append(Sample("keepline_sip_messages_total", value, label | {"kind": kind}))
             samples.append(Sample("keepline_outbox_bytes", shard.outbox.bytes, label))
-        for name, lag in self._commit_lags.items():
-            samples.append(Sample("keepline_commit_seconds", lag.ms / 1_000, {"shard": name}))
         samples.append(Sample("keepline_loop_lag_seconds", self.host.loop_late_max_ms / 1000, {}))
         self.host.loop_late_max_ms = 0
         samples.append(Sample("keepline_alarms", len(self._alarms(missing)), {}))

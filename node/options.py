@@ -13,11 +13,11 @@ class NodeOptions:
     name: str
     data: Path
     """The data directory; `node.directory` says what lies where in it."""
-    centre: Path
-    """The centre's YAML file."""
     peers: dict[str, str]
     """This node, and those it is to know from the start: name to the "IP:PORT" where its link and
     API listen. It finds the others in the store."""
+    centre: Path | None = None
+    """The YAML file of the first version of the centre, where the store has none."""
     metrics_port: int = 0
     """Where /metrics listens; 0: any free port."""
     site: str = ""

@@ -14,7 +14,6 @@ import structlog
 
 from cluster.fault import kind, place
 from cluster.store import StoreAway, StoreRefused
-from node.config import load_centre
 from node.directory import Directory
 from node.log_file import log_to
 from node.node import Node
@@ -42,7 +41,7 @@ async def run_node(options: NodeOptions) -> None:
         complain(options, f"stopped by a bug: {kind(error)} at {place(error)}")
         os._exit(BROKEN)
 
-    node = Node(options, load_centre(options.centre), broken)
+    node = Node(options, broken)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

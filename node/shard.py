@@ -7,7 +7,7 @@ the shard. Decisions are in `calls`; what is here is wiring.
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import structlog
@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from calls import effects, inputs
 from calls.centre import Address
+from calls.elsewhere import Elsewhere
 from cluster.io.host import KEEP_ADDRESS_MS
 from failover.io.inbox import pass_socket
 from media_servers import verbs
@@ -23,6 +24,8 @@ from media_servers.verbs import Applied, MediaError, Refused, Session, Unreachab
 from node.events_db import EventsDb
 from node.messages import MessageRing
 from node.outbox import OutboxDrain
+from node.overload import Lag
+from node.relay import Relay
 from node.sip_probe import SipProbe
 from sip.dialog import origin, refuse
 from sip.io.udp import Port
@@ -57,13 +60,18 @@ class CallShard:
         ring: MessageRing,
         refuse: Callable[[str], str],
         knows: Callable[[str, Message], bool],
+        elsewhere: Callable[[str, Message], Elsewhere | None],
+        is_shard: Callable[[Address], bool],
+        is_late: Callable[[], bool],
         find_lost: Callable[[str, int], None],
         is_slow: Callable[[str], bool],
         give_away: Callable[[str], None],
         post: Callable[[str, Any], None],
     ) -> None:
         """`refuse(shard)`: why this node takes no new call of it now, or nothing; `knows(shard,
-        invite)`: is it a repeat of one that was taken; `find_lost(shard, epoch)`: the calls that
+        invite)`: is it a repeat of one that was taken; `elsewhere(shard, request)`: where it
+        belongs if not here; `is_shard(address)`: is it the SIP address of any shard; `is_late()`:
+        is this node's loop; `find_lost(shard, epoch)`: the calls that
         were open before that epoch are to be closed; `is_slow(shard)`: nothing of it is answered
         in time now; `give_away(shard)`: its address is dead here."""
         self.name = name
@@ -84,8 +92,18 @@ class CallShard:
         self._ticker: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.probe = SipProbe(sip, excused=lambda: is_slow(name), hand_over=lambda: give_away(name))
+        self.relay = Relay(
+            sip,
+            elsewhere=lambda msg: elsewhere(name, msg),
+            is_shard=is_shard,
+            is_late=is_late,
+            send=self._send,
+            answer=self._answer,
+        )
         self.outbox = OutboxDrain(name, database, self._post)
         self.port_dropped = 0
+        self.commit_lag = Lag()
+        """How long its steps wait for their commit."""
 
     def _post(self, event: Any) -> None:
         if self._held is None:
@@ -125,6 +143,7 @@ class CallShard:
             now_ms(),
             sent_by=f"{self.sip[0]}:{self.sip[1]}",
             acks_refusals=False,
+            aside=self.relay.aside,
             on_fault=lambda error: log.error(
                 "sip fault", shard=self.name, error=type(error).__name__
             ),
@@ -215,10 +234,15 @@ class CallShard:
 
     def _turn_away(self, msg: Message, source: Address, cause: str) -> None:
         """503 at once: it follows from no record, and commits may be what is slow."""
-        assert self._layer is not None
-        datagram = refuse(msg, source, 503, headers=refusal_headers(msg, 503))
-        self._layer.respond(origin(msg, source), 503, datagram, now_ms())
+        self._answer(msg, source, 503, refusal_headers(msg, 503))
         self._post(inputs.TurnedAway(user_of(msg.uri), cause))
+
+    def _answer(
+        self, msg: Message, source: Address, status: int, headers: Sequence[tuple[str, str]]
+    ) -> None:
+        assert self._layer is not None
+        datagram = refuse(msg, source, status, headers=headers)
+        self._layer.respond(origin(msg, source), status, datagram, now_ms())
 
     def on_response(self, msg: Message, source: Address) -> None:
         self._post(inputs.Responded(msg, source))

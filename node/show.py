@@ -8,6 +8,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from node.difference import line
+
 Document = Mapping[str, Any]
 
 STYLES = {
@@ -254,6 +256,43 @@ def drained(document: Document) -> RenderableType:
 
 def switched(document: Document) -> RenderableType:
     return f"shard {document['shard']} moved from {document['from']} to {document['to']}"
+
+
+def differing(document: Document) -> str:
+    """What a change changes, line by line."""
+    return "\n".join(map(line, document["changes"])) or "nothing would change"
+
+
+def applied(document: Document) -> str:
+    """What was changed, and whether all decide by it."""
+    version, behind = document["version"], ", ".join(document["behind"])
+    lines = [line(change) for change in document["changes"]]
+    if not lines:
+        lines.append(f"nothing to change: this is version {version}")
+    elif document["dry_run"]:
+        lines.append(f"nothing was changed: version {version} stands")
+    elif behind:
+        lines.append(f"version {version} is written, and not yet in force: {behind}")
+    else:
+        lines.append(f"version {version} is in force")
+    return "\n".join(lines)
+
+
+def centre(document: Document) -> str:
+    """A version of the centre as a file."""
+    head = f"# version {document['version']} of the centre, by {document['by']}, {document['at']}\n"
+    closing = ", ".join(document["closing"])
+    if closing:
+        head += f"# removed, until its last call has ended: shard {closing}\n"
+    return head + str(document["file"]).rstrip("\n")
+
+
+def versions(rows: Sequence[Document]) -> RenderableType:
+    made = table("version>", "at", "by", "added>", "changed>", "removed>")
+    for row in rows:
+        counted = [plain(row[name]) for name in ("added", "changed", "removed")]
+        made.add_row(plain(row["version"]), plain(row["at"]), row["by"], *counted)
+    return listed(made, rows, "no versions")
 
 
 def listed(made: Table, rows: Sequence[Document], empty: str) -> RenderableType:

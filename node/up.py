@@ -5,12 +5,11 @@ and stops all of it in order when it is told to. Dies `up` itself, they go on: n
 on it. All of them inherit the data directory's lock.
 """
 
+import asyncio
 import contextlib
-import errno
 import os
 import select
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,12 +18,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from calls.centre import Address, Centre
+from calls.centre import Centre
 from cluster import placement
 from cluster.io.clock import now_ms
 from media_servers.io import launch
 from node.config import load_centre
-from node.directory import Directory, DirectoryError
+from node.directory import Directory
+from node.first_centre import StartError, first_centre
 from node.say import say
 
 MAX_NODES = 9
@@ -41,10 +41,6 @@ PORTS = range(20_000, 30_000)
 """Where link, API and metrics listen: below the ports the kernel gives to clients."""
 
 MEDIA_PORTS = (10_000, 19_999)
-
-
-class StartError(Exception):
-    """The cluster cannot be started; the text is the one line a person needs."""
 
 
 @dataclass
@@ -69,6 +65,7 @@ class Plan:
 
     centre_file: Path
     centre: Centre
+    """The file's, and then the one that stands."""
     directory: Directory
     nodes: int
     media_ports: tuple[int, int] = MEDIA_PORTS
@@ -98,37 +95,18 @@ def plan(
 
 
 def run(plan: Plan) -> int:
-    """Run the cluster until a signal says stop. Raises DirectoryError, StartError at first."""
+    """Run the cluster until a signal says stop.
+
+    Raises ConfigError, DirectoryError, StartError at first.
+    """
     lock = plan.directory.take()
-    for name, shard in plan.centre.shards.items():
-        check_free(name, shard.sip)
-    try:
-        shutil.copyfile(plan.centre_file, plan.directory.path / "centre.yaml")
-    except OSError as error:
-        raise DirectoryError(
-            f"{plan.directory.path / 'centre.yaml'}: cannot be written: {error.strerror}"
-        ) from None
+    plan.centre = asyncio.run(first_centre(plan.directory, plan.centre_file, plan.centre))
     names = [f"n{number + 1}" for number in range(plan.nodes)]
     ports = free_ports(2 * plan.nodes)
     for name in names:
         plan.links[name] = f"127.0.0.1:{next(ports)}"
         plan.metrics[name] = next(ports)
     return Supervisor(plan, lock).run()
-
-
-def check_free(shard: str, address: Address) -> None:
-    """Raises StartError when the shard's SIP address cannot be bound."""
-    host, port = address
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind(address)
-        except OSError as error:
-            why = {
-                errno.EADDRINUSE: "is in use by another process",
-                errno.EADDRNOTAVAIL: "is no address of this machine",
-                errno.EACCES: "needs root (a port below 1024)",
-            }.get(error.errno or 0, f"cannot be bound: {error.strerror}")
-            raise StartError(f"udp {host}:{port} (SIP of shard {shard}) {why}") from None
 
 
 def free_ports(count: int) -> Iterator[int]:
@@ -315,7 +293,6 @@ def node_command(plan: Plan, name: str) -> list[str]:
         "node",
         f"--name={name}",
         f"--data={plan.directory.path}",
-        f"--centre={plan.directory.path / 'centre.yaml'}",
         f"--listen={plan.links[name]}",
         f"--peers={peers}",
         f"--metrics-port={plan.metrics[name]}",

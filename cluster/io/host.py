@@ -87,8 +87,8 @@ class ShardSpec:
     let_go: Callable[[str, str], None] | None = None
     """(shard, inbox): give the address up now; the socket itself to that inbox if one is named.
     With it, `on_deposed` may keep the socket, unread, for KEEP_ADDRESS_MS."""
-    version: int = 0
-    """The configuration that has the shard; 0: none has it any more, and it shall go."""
+    version: int = 1
+    """Of the configuration that has the shard; 0: none has it any more, and it shall go."""
     weight: int = 1
     """How much load it is, as the placement reckons."""
     check: bool = False
@@ -373,7 +373,8 @@ class Host:
 
     def post(self, shard: str, event: Any) -> bool:
         """Hand an event to a shard. False: it is not served here now, and the event is dropped."""
-        return self._shards[shard].handle(event)
+        here = self._shards.get(shard)
+        return here is not None and here.handle(event)
 
     async def committed(self, shard: str) -> bool:
         """Wait until everything that stands in the records now is committed; False: it never is."""

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from node.api import ApiClient, NotHere, Refused, Unreachable, serve_api
+from node.api import ApiClient, NotHere, Refused, Unreachable, Wanted, serve_api
 from node.ask import NoCluster, cluster
 from node.directory import Directory
 from tests.node.test_merge import answer, shard
@@ -51,6 +51,17 @@ class Desk:
             raise NotHere(f"agent {agent} is not known here")
         return {"agent": agent, "state": state, "reason": reason}
 
+    async def config(self, version: int) -> Any:
+        return {"version": version}
+
+    async def config_history(self) -> Any:
+        return [{"version": 2}, {"version": 1}]
+
+    async def apply(self, wanted: Wanted) -> Any:
+        if wanted.based_on == 7:
+            raise Refused("version 8 stands")
+        return wanted._asdict()
+
 
 @contextlib.asynccontextmanager
 async def serving(desk: Desk) -> AsyncIterator[str]:
@@ -87,6 +98,18 @@ async def test_a_refusal_arrives_with_its_reason(client: ApiClient) -> None:
             await client.read(address, "trace", timeout_ms=5_000)
         with pytest.raises(Refused, match="no document 'secrets'"):
             await client.read(address, "secrets", timeout_ms=5_000)
+
+
+async def test_a_change_of_the_centre_arrives_whole_and_its_refusal_comes_back(
+    client: ApiClient,
+) -> None:
+    wanted = Wanted("numbers: {}\n", "a.yaml", 0, 3, dry_run=True, by="anna@desk")
+    async with serving(Desk({})) as address:
+        assert await client.apply(address, wanted, timeout_ms=5_000) == wanted._asdict()
+        with pytest.raises(Refused, match="version 8 stands"):
+            await client.apply(address, wanted._replace(based_on=7), timeout_ms=5_000)
+        assert await client.read(address, "config", version=4, timeout_ms=5_000) == {"version": 4}
+        assert len(await client.read(address, "config_history", timeout_ms=5_000)) == 2
 
 
 async def test_a_node_that_fails_says_so_and_answers_the_next_request(client: ApiClient) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calls.centre import Agent, Number, Queue, Shard
-from node.config import ConfigError, load_centre, sip_address
+from node.config import AGENTS_MAX, ConfigError, load_centre, sip_address
 from node.yaml_tree import MAX_BYTES, duration_ms
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -268,6 +268,15 @@ def test_a_wrong_centre_is_one_line_with_file_line_and_field(
     tmp_path: Path, text: str | bytes, line: str
 ) -> None:
     assert refusal(tmp_path, text) == line
+
+
+def test_a_shard_has_a_bound_on_its_agents(tmp_path: Path) -> None:
+    agents = [
+        f"  {n}: {{phone: 'sip:{n}@127.0.0.1', queues: [support]}}\n" for n in range(AGENTS_MAX + 1)
+    ]
+    assert refusal(tmp_path, QUEUE + "agents:\n" + "".join(agents)) == (
+        "centre.yaml:10003: agents.10000: is one more than the 10000 agents of shard main"
+    )
 
 
 def test_the_queues_of_one_agent_lie_in_one_shard(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,58 +14,10 @@ import pytest
 
 from node import events_db
 from node.api import Refused
-from node.config import load_centre
 from node.directory import Directory, DirectoryError
-from node.node import Node
-from node.options import NodeOptions
 from tests.cluster.hosts import free_ports, until
+from tests.node.nodes import nodes
 from tests.node.running import KEEPLINE, free_udp_port, write_centre
-
-
-class Nodes:
-    """Nodes of one cluster."""
-
-    def __init__(self, folder: Path, count: int) -> None:
-        self.data = folder / "data"
-        self.centre = write_centre(folder, free_udp_port())
-        names = [f"n{n + 1}" for n in range(count)]
-        ports = free_ports(count)
-        self.peers = {name: f"127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)}
-        self.up: dict[str, Node] = {}
-        self.broken: list[BaseException] = []
-
-    async def start(self, name: str) -> Node:
-        options = NodeOptions(name=name, data=self.data, centre=self.centre, peers=self.peers)
-        Directory(self.data).prepare()
-        node = Node(options, load_centre(self.centre), self.broken.append)
-        await node.start()
-        self.up[name] = node
-        return node
-
-    async def serving(self, *, copies: int) -> Node:
-        def found() -> Node | None:
-            for node in self.up.values():
-                state = node.host.states()["main"]
-                if state.serving and len(state.in_sync) == copies:
-                    return node
-            return None
-
-        await until(lambda: found() is not None, 10)
-        node = found()
-        assert node is not None
-        return node
-
-
-@contextlib.asynccontextmanager
-async def nodes(folder: Path, count: int) -> AsyncIterator[Nodes]:
-    together = Nodes(folder, count)
-    try:
-        for name in together.peers:
-            await together.start(name)
-        yield together
-    finally:
-        await asyncio.gather(*(node.stop() for node in together.up.values()))
-    assert together.broken == []
 
 
 @contextlib.contextmanager

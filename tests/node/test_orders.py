@@ -10,7 +10,8 @@ from node.node import Node
 from sip.message import Message
 from tests.cluster.hosts import until
 from tests.e2e.raw_phone import RawPhone
-from tests.node.test_node import Nodes, locked, nodes
+from tests.node.nodes import Nodes, nodes
+from tests.node.test_node import locked
 
 
 def other(two: Nodes, node: Node) -> Node:

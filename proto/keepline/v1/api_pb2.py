@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15keepline/v1/api.proto\x12\x0bkeepline.v1\"8\n\x0bReadRequest\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0c\n\x04\x63\x61ll\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\"0\n\x0c\x44rainRequest\x12\x12\n\ntimeout_ms\x18\x01 \x01(\r\x12\x0c\n\x04node\x18\x02 \x01(\t\"\x1b\n\x0bNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\".\n\x11SwitchoverRequest\x12\r\n\x05shard\x18\x01 \x01(\t\x12\n\n\x02to\x18\x02 \x01(\t\"?\n\x0fSetAgentRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x18\n\x08\x44ocument\x12\x0c\n\x04json\x18\x01 \x01(\t2\xf6\x02\n\x03\x41pi\x12\x37\n\x04Read\x12\x18.keepline.v1.ReadRequest\x1a\x15.keepline.v1.Document\x12\x39\n\x05\x44rain\x12\x19.keepline.v1.DrainRequest\x1a\x15.keepline.v1.Document\x12:\n\x07Undrain\x12\x18.keepline.v1.NodeRequest\x1a\x15.keepline.v1.Document\x12\x39\n\x06\x46orget\x12\x18.keepline.v1.NodeRequest\x1a\x15.keepline.v1.Document\x12\x43\n\nSwitchover\x12\x1e.keepline.v1.SwitchoverRequest\x1a\x15.keepline.v1.Document\x12?\n\x08SetAgent\x12\x1c.keepline.v1.SetAgentRequest\x1a\x15.keepline.v1.Documentb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15keepline/v1/api.proto\x12\x0bkeepline.v1\"I\n\x0bReadRequest\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0c\n\x04\x63\x61ll\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\x12\x0f\n\x07version\x18\x04 \x01(\x04\"0\n\x0c\x44rainRequest\x12\x12\n\ntimeout_ms\x18\x01 \x01(\r\x12\x0c\n\x04node\x18\x02 \x01(\t\"\x1b\n\x0bNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\".\n\x11SwitchoverRequest\x12\r\n\x05shard\x18\x01 \x01(\t\x12\n\n\x02to\x18\x02 \x01(\t\"?\n\x0fSetAgentRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"j\n\x0c\x41pplyRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x10\n\x08\x62\x61sed_on\x18\x04 \x01(\x04\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\x12\n\n\x02\x62y\x18\x06 \x01(\t\"\x18\n\x08\x44ocument\x12\x0c\n\x04json\x18\x01 \x01(\t2\xb1\x03\n\x03\x41pi\x12\x37\n\x04Read\x12\x18.keepline.v1.ReadRequest\x1a\x15.keepline.v1.Document\x12\x39\n\x05\x44rain\x12\x19.keepline.v1.DrainRequest\x1a\x15.keepline.v1.Document\x12:\n\x07Undrain\x12\x18.keepline.v1.NodeRequest\x1a\x15.keepline.v1.Document\x12\x39\n\x06\x46orget\x12\x18.keepline.v1.NodeRequest\x1a\x15.keepline.v1.Document\x12\x43\n\nSwitchover\x12\x1e.keepline.v1.SwitchoverRequest\x1a\x15.keepline.v1.Document\x12?\n\x08SetAgent\x12\x1c.keepline.v1.SetAgentRequest\x1a\x15.keepline.v1.Document\x12\x39\n\x05\x41pply\x12\x19.keepline.v1.ApplyRequest\x1a\x15.keepline.v1.Documentb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,17 +32,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keepline.v1.api_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_READREQUEST']._serialized_start=38
-  _globals['_READREQUEST']._serialized_end=94
-  _globals['_DRAINREQUEST']._serialized_start=96
-  _globals['_DRAINREQUEST']._serialized_end=144
-  _globals['_NODEREQUEST']._serialized_start=146
-  _globals['_NODEREQUEST']._serialized_end=173
-  _globals['_SWITCHOVERREQUEST']._serialized_start=175
-  _globals['_SWITCHOVERREQUEST']._serialized_end=221
-  _globals['_SETAGENTREQUEST']._serialized_start=223
-  _globals['_SETAGENTREQUEST']._serialized_end=286
-  _globals['_DOCUMENT']._serialized_start=288
-  _globals['_DOCUMENT']._serialized_end=312
-  _globals['_API']._serialized_start=315
-  _globals['_API']._serialized_end=689
+  _globals['_READREQUEST']._serialized_end=111
+  _globals['_DRAINREQUEST']._serialized_start=113
+  _globals['_DRAINREQUEST']._serialized_end=161
+  _globals['_NODEREQUEST']._serialized_start=163
+  _globals['_NODEREQUEST']._serialized_end=190
+  _globals['_SWITCHOVERREQUEST']._serialized_start=192
+  _globals['_SWITCHOVERREQUEST']._serialized_end=238
+  _globals['_SETAGENTREQUEST']._serialized_start=240
+  _globals['_SETAGENTREQUEST']._serialized_end=303
+  _globals['_APPLYREQUEST']._serialized_start=305
+  _globals['_APPLYREQUEST']._serialized_end=411
+  _globals['_DOCUMENT']._serialized_start=413
+  _globals['_DOCUMENT']._serialized_end=437
+  _globals['_API']._serialized_start=440
+  _globals['_API']._serialized_end=873
 # @@protoc_insertion_point(module_scope)

@@ -23,22 +23,28 @@ class ReadRequest(_message.Message):
     WHAT_FIELD_NUMBER: _builtins.int
     CALL_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     what: _builtins.str
-    """"status", "calls", "queues", "agents", "cdr", "events", "failovers", "trace" """
+    """"status", "calls", "queues", "agents", "cdr", "events", "failovers", "trace", "config",
+    "config_history"
+    """
     call: _builtins.str
     """For "trace": the id or the Call-ID of a call. For "cdr" and "events": only this call."""
     limit: _builtins.int
     """The newest so many rows; 0: the default."""
+    version: _builtins.int
+    """For "config": this version; 0: the one that stands."""
     def __init__(
         self,
         *,
         what: _builtins.str = ...,
         call: _builtins.str = ...,
         limit: _builtins.int = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "limit", b"limit", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "limit", b"limit", "version", b"version", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -136,6 +142,45 @@ class SetAgentRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetAgentRequest: _TypeAlias = SetAgentRequest  # noqa: Y015
+
+@_typing.final
+class ApplyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    BASED_ON_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """A centre's YAML file, and what it is called in errors."""
+    file: _builtins.str
+    version: _builtins.int
+    """Without a text: what this version was."""
+    based_on: _builtins.int
+    """The version that the change was made for: refused where another one stands. 0: any."""
+    dry_run: _builtins.bool
+    """Change nothing."""
+    by: _builtins.str
+    """Who asks, for the history."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        file: _builtins.str = ...,
+        version: _builtins.int = ...,
+        based_on: _builtins.int = ...,
+        dry_run: _builtins.bool = ...,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["based_on", b"based_on", "by", b"by", "dry_run", b"dry_run", "file", b"file", "text", b"text", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyRequest: _TypeAlias = ApplyRequest  # noqa: Y015
 
 @_typing.final
 class Document(_message.Message):

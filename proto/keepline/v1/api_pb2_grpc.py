@@ -65,6 +65,11 @@ class ApiStub:
                 request_serializer=keepline_dot_v1_dot_api__pb2.SetAgentRequest.SerializeToString,
                 response_deserializer=keepline_dot_v1_dot_api__pb2.Document.FromString,
                 _registered_method=True)
+        self.Apply = channel.unary_unary(
+                '/keepline.v1.Api/Apply',
+                request_serializer=keepline_dot_v1_dot_api__pb2.ApplyRequest.SerializeToString,
+                response_deserializer=keepline_dot_v1_dot_api__pb2.Document.FromString,
+                _registered_method=True)
 
 
 class ApiServicer:
@@ -112,6 +117,13 @@ class ApiServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Apply(self, request, context):
+        """Makes the next version of the centre, or tells what it would change; all of it or nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ApiServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -143,6 +155,11 @@ def add_ApiServicer_to_server(servicer, server):
             'SetAgent': grpc.unary_unary_rpc_method_handler(
                     servicer.SetAgent,
                     request_deserializer=keepline_dot_v1_dot_api__pb2.SetAgentRequest.FromString,
+                    response_serializer=keepline_dot_v1_dot_api__pb2.Document.SerializeToString,
+            ),
+            'Apply': grpc.unary_unary_rpc_method_handler(
+                    servicer.Apply,
+                    request_deserializer=keepline_dot_v1_dot_api__pb2.ApplyRequest.FromString,
                     response_serializer=keepline_dot_v1_dot_api__pb2.Document.SerializeToString,
             ),
     }
@@ -308,6 +325,33 @@ class Api:
             target,
             '/keepline.v1.Api/SetAgent',
             keepline_dot_v1_dot_api__pb2.SetAgentRequest.SerializeToString,
+            keepline_dot_v1_dot_api__pb2.Document.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Apply(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keepline.v1.Api/Apply',
+            keepline_dot_v1_dot_api__pb2.ApplyRequest.SerializeToString,
             keepline_dot_v1_dot_api__pb2.Document.FromString,
             options,
             channel_credentials,

@@ -27,6 +27,8 @@ class ApiStub:
     Switchover: _aio.UnaryUnaryMultiCallable[_api_pb2.SwitchoverRequest, _api_pb2.Document]
     """Hands one shard over. The node where it is active answers, every other one refuses."""
     SetAgent: _aio.UnaryUnaryMultiCallable[_api_pb2.SetAgentRequest, _api_pb2.Document]
+    Apply: _aio.UnaryUnaryMultiCallable[_api_pb2.ApplyRequest, _api_pb2.Document]
+    """Makes the next version of the centre, or tells what it would change; all of it or nothing."""
 
 class ApiServicer(metaclass=_abc_1.ABCMeta):
     """What operators ask of a node. Documents are JSON and stable: they are the interface."""
@@ -77,5 +79,13 @@ class ApiServicer(metaclass=_abc_1.ABCMeta):
         request: _api_pb2.SetAgentRequest,
         context: _aio.ServicerContext[_api_pb2.SetAgentRequest, _abc.Awaitable[_api_pb2.Document]],
     ) -> _abc.Awaitable[_api_pb2.Document]: ...
+
+    @_abc_1.abstractmethod
+    def Apply(
+        self,
+        request: _api_pb2.ApplyRequest,
+        context: _aio.ServicerContext[_api_pb2.ApplyRequest, _abc.Awaitable[_api_pb2.Document]],
+    ) -> _abc.Awaitable[_api_pb2.Document]:
+        """Makes the next version of the centre, or tells what it would change; all of it or nothing."""
 
 def add_ApiServicer_to_server(servicer: ApiServicer, server: _aio.Server) -> None: ...

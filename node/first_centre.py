@@ -1,0 +1,101 @@
+"""Which centre a cluster begins with when `keepline up` starts it: the file's, or what stands.
+
+The store has the centre, and `keepline apply` changes it there. A file that says what some kept
+version was is an old file: what was applied since stays. A file that says something new is the next
+version, as if it were applied while nobody runs.
+"""
+
+from collections.abc import Container
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from calls.acceptable import conflict, successor
+from calls.centre import Centre
+from cluster.io.sqlite import SqliteStore
+from cluster.io.versions import TooLarge
+from cluster.store import StoreAway, StoreRefused
+from node.addresses import taken
+from node.ask import who
+from node.configuration import Configuration, Stored, complaint
+from node.difference import changes, line
+from node.directory import Directory
+from node.say import say
+from node.yaml_tree import read_file, read_tree
+
+LINES = 20
+"""So many changes are told at a start."""
+
+
+class StartError(Exception):
+    """The cluster cannot be started; the text is the one line a person needs."""
+
+
+async def first_centre(directory: Directory, file: Path, wanted: Centre) -> Centre:
+    """The centre in force from now on. No node runs.
+
+    Raises ConfigError, StartError.
+    """
+    store = SqliteStore(directory.store)
+    try:
+        await store.open()
+        return await _settled(Configuration(store), file, wanted)
+    except StoreAway:
+        raise StartError(f"{directory.store} does not answer: it is locked") from None
+    except StoreRefused as error:
+        raise StartError(str(error)) from None
+    except TooLarge:
+        raise StartError(f"{file}: takes more than the store can hold in one value") from None
+    finally:
+        await store.close()
+
+
+async def _settled(configuration: Configuration, file: Path, wanted: Centre) -> Centre:
+    kept = await configuration.all()
+    if not kept:
+        _check_free(wanted, ())
+        await configuration.write(wanted, after=0, by=who())
+        say(f"centre: version 1, from {file}")
+        return wanted
+    stands, *before = kept
+    old = next((version for version in kept if same(version, wanted)), None)
+    if old is None:
+        return await _applied(configuration, stands, file, wanted)
+    _check_free(stands.centre, await configuration.closed(stands.centre))
+    say(f"centre: {stands.origin}")
+    if old in before:
+        say(f"  {file} is what version {old.number} was; keepline diff -f {file} shows the")
+        say("  difference to what stands, and keepline apply -f makes it so")
+    return stands.centre
+
+
+async def _applied(
+    configuration: Configuration, stands: Stored, file: Path, wanted: Centre
+) -> Centre:
+    closed = await configuration.closed(stands.centre)
+    found = conflict(stands.centre, wanted, closed=closed, is_stopped=True)
+    if found is not None:
+        raise complaint(found, read_tree(read_file(file), file))
+    fresh = successor(stands.centre, wanted, closed=closed)
+    _check_free(fresh, ())
+    version = await configuration.write(fresh, after=stands.number, by=who())
+    say(f"centre: version {version.number}, from {file}; it was version {stands.number}")
+    differs = [f"  {line(change)}" for change in changes(stands.centre, wanted)]
+    for text in differs[:LINES]:
+        say(text)
+    if len(differs) > LINES:
+        say(f"  and {len(differs) - LINES} more changes")
+    return fresh
+
+
+def same(stored: Stored, centre: Centre) -> bool:
+    """Does a file that declares `centre` say what this version is?"""
+    return replace(stored.centre, closing={}) == centre
+
+
+def _check_free(centre: Centre, closed: Container[str]) -> None:
+    """Raises StartError when the SIP address of a shard that is not closed cannot be bound."""
+    for name, shard in (centre.shards | centre.closing).items():
+        why = "" if name in closed else taken(name, shard.sip)
+        if why:
+            raise StartError(why)
