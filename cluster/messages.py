@@ -107,7 +107,21 @@ class Released(msgspec.Struct, frozen=True):
     request: int
 
 
+class Prepare(msgspec.Struct, frozen=True):
+    """The active of `epoch` will hand over to the receiver: it may get ready, meanwhile."""
+
+    epoch: int
+    request: int
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """Done: a hand-over takes no longer than it must."""
+
+    epoch: int
+    request: int
+
+
 FromActive = Hello | Append | Slice | HandOver
 ToActive = Position | Ack | Reject | Leaving
 CoreMessage = FromActive | ToActive
-Message = CoreMessage | Release | Released
+Message = CoreMessage | Release | Released | Prepare | Prepared

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cluster.ahead import Ahead
 from cluster.core import LATE_MS, Core
 from cluster.fault import kind, place
 from cluster.machine import ClusterLost, Machine, Redrive, Step, Timer, UnknownRecord
@@ -35,6 +36,10 @@ REDRIVE_BATCH = 16
 """A new active re-drives at most so many records with something pending in REDRIVE_MS."""
 REDRIVE_LOOK = 250
 """And looks at no more than so many."""
+AHEAD_PAUSE_MS = 1
+"""Between two slices of what is decoded ahead."""
+AHEAD_KEPT_MS = 5_000
+"""Without a hand-over it is dropped after so long."""
 DECODE_SLICE = 500
 """Records decoded in one go at a takeover, so that beats are not late."""
 TIMERS_PER_TICK = 200
@@ -52,6 +57,7 @@ class Opening:
     start: Start
     switch: Switch
     undecoded: list[tuple[str, bytes]]
+    ahead: Ahead | None = None
     unread: list[tuple[str, Exception]] = field(default_factory=list)
     """Records that cannot be read. One of them shall not stop node after node."""
     is_open: bool = False
@@ -102,6 +108,7 @@ class Shard:
         self._forget()
 
     def _forget(self) -> None:
+        self._ahead: Ahead | None = None
         self.machine = self._new_machine()
         self.records: dict[str, Any] = {}
         self._opening: Opening | None = None
@@ -389,10 +396,34 @@ class Shard:
             self._timers.spent(key, deadline_ms)
         self._timers.sweep()
 
+    # -- a hand-over is near -----------------------------------------------------------------------
+
+    def prepare(self, ready: Callable[[], None]) -> None:
+        """A hand-over to this node is near: decode what it holds while another one leads."""
+        if not isinstance(self.core.role, Follower):
+            ready()
+            return
+        ahead = self._ahead = Ahead(self.core.log.records)
+        self._look_ahead(ahead, ready)
+
+    def _look_ahead(self, ahead: Ahead, ready: Callable[[], None]) -> None:
+        if self._ahead is not ahead:
+            return
+        if ahead.decode_some(self.machine.decode):
+            self._outside.later(AHEAD_PAUSE_MS, lambda: self._look_ahead(ahead, ready))
+            return
+        ready()
+        self._outside.later(AHEAD_KEPT_MS, lambda: self._look_no_more(ahead))
+
+    def _look_no_more(self, ahead: Ahead) -> None:
+        if self._ahead is ahead:
+            self._ahead = None
+
     # -- takeover ----------------------------------------------------------------------------------
 
     def elected(self, start: Start) -> None:
         """The core: this member leads."""
+        ahead = self._ahead
         self._forget()
         self.held_up = False
         log = self.core.log
@@ -405,7 +436,7 @@ class Shard:
             won_ms=self._outside.now_ms(),
             records=len(at_end),
         )
-        opening = self._opening = Opening(start, switch, list(at_end.items()))
+        opening = self._opening = Opening(start, switch, list(at_end.items()), ahead)
         opening.undecoded.reverse()
         self._outside.note(
             "elected", shard=self.name, epoch=self.core.epoch, records=len(at_end), lost=start.lost
@@ -431,7 +462,9 @@ class Shard:
             for _ in range(min(DECODE_SLICE, len(undecoded))):
                 key, data = undecoded.pop()
                 try:
-                    record = machine.decode(key, data)
+                    record = opening.ahead.take(key, data) if opening.ahead else None
+                    if record is None:
+                        record = machine.decode(key, data)
                 except UnknownRecord:
                     continue
                 except Exception as error:  # noqa: BLE001 - the boundary: a bug ends one call

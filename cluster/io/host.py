@@ -25,7 +25,7 @@ from cluster.io.placer import Placer
 from cluster.io.process import is_gone, this_process
 from cluster.io.shard import ShardIo
 from cluster.machine import Machine
-from cluster.messages import Message, Release, Released
+from cluster.messages import Message, Prepare, Prepared, Release, Released
 from cluster.outside import ShardState
 from cluster.placement import DEFAULT, Policy, order
 from cluster.process import shard_key
@@ -54,6 +54,8 @@ LEAVE_MS = 50
 GATHER_LEAVERS_MS = 150
 """A stopping active waits so long for others that stop too, before it chooses a successor."""
 HAND_OVER_MS = 1_500
+PREPARE_MS = 1_000
+"""The successor has so long to get ready, while the old active goes on; then it does as it is."""
 PART_MS = 200
 """A stopping active that handed over waits so long to be asked for the shard's address."""
 KEEP_ADDRESS_MS = 1_000
@@ -410,13 +412,20 @@ class Host:
 
         `inbox`: where it may pass the socket itself.
         """
+        return await self._ask(
+            node, shard, lambda epoch, request: Release(epoch, request, inbox), timeout_ms
+        )
+
+    async def _ask(
+        self, node: str, shard: str, ask: Callable[[int, int], Message], timeout_ms: int
+    ) -> bool:
+        """`ask` makes the message of epoch and request. False: no answer in time."""
         if not self._links.is_up(node):
             return False
         self._request += 1
         request = self._request
         answer = self._waiting[request] = self._loop.create_future()
-        epoch = self._shards[shard].core.epoch
-        self._links.send(node, shard, Release(epoch, request, inbox))
+        self._links.send(node, shard, ask(self._shards[shard].core.epoch, request))
         try:
             async with asyncio.timeout(timeout_ms / 1000):
                 await answer
@@ -472,8 +481,10 @@ class Host:
         return await asyncio.shield(self.spawn(self._see_over(shard, node)))
 
     async def _see_over(self, shard: Shard, node: str) -> bool:
-        until_ms = now_ms() + HAND_OVER_MS
         role = shard.core.role
+        if node in shard.core.successors():
+            await self._ask(node, shard.name, Prepare, PREPARE_MS)
+        until_ms = now_ms() + HAND_OVER_MS
         while not self._begin_hand_over(shard, node):
             if now_ms() > until_ms or shard.core.role is not role:
                 return False
@@ -507,7 +518,10 @@ class Host:
             return
         if isinstance(message, Release):
             self._release(node, here, message)
-        elif isinstance(message, Released):
+        elif isinstance(message, Prepare):
+            done = Prepared(message.epoch, message.request)
+            here.prepare(lambda: self.send(node, shard, done))
+        elif isinstance(message, (Released, Prepared)):
             answer = self._waiting.get(message.request)
             if answer is not None and not answer.done():
                 answer.set_result(None)

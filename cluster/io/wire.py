@@ -11,6 +11,8 @@ from cluster.messages import (
     Leaving,
     Message,
     Position,
+    Prepare,
+    Prepared,
     Reject,
     Release,
     Released,
@@ -71,6 +73,10 @@ def put(frame: pb.Frame, shard: str, message: Message) -> None:
             out.release.inbox = message.inbox
         case Released():
             out.released.request = message.request
+        case Prepare():
+            out.prepare.request = message.request
+        case Prepared():
+            out.prepared.request = message.request
         case _:
             assert_never(message)
 
@@ -140,5 +146,9 @@ def get(message: pb.ShardMessage) -> Message | None:
             return Release(epoch, message.release.request, message.release.inbox)
         case "released":
             return Released(epoch, message.released.request)
+        case "prepare":
+            return Prepare(epoch, message.prepare.request)
+        case "prepared":
+            return Prepared(epoch, message.prepared.request)
         case _:
             return None

@@ -1,13 +1,14 @@
 """What the runtime promises a machine, with a toy machine on a fake clock."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from cluster.core import HAND_OVER_MS
 from cluster.machine import Step, UnknownRecord
 from cluster.roles import Active
-from cluster.runtime import REDRIVE_BATCH, REDRIVE_MS, TIMERS_PER_TICK, Unreported
+from cluster.runtime import AHEAD_KEPT_MS, REDRIVE_BATCH, REDRIVE_MS, TIMERS_PER_TICK, Unreported
 from tests.cluster.simulate import Process, Simulation
 from tests.cluster.toy import (
     Add,
@@ -461,6 +462,58 @@ def test_who_hands_over_stays_in_sync_with_the_copy_it_has() -> None:
     assert again is active
     assert len(again.shard.records) == 101
     assert again.shard.time_ms() > time_ms
+
+
+def test_a_successor_that_was_told_in_time_decodes_only_what_has_changed_since(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sim, active = world()
+    for n in range(300):
+        active.shard.handle(Add(f"k{n}", f"op{n}"))
+    commit(sim, active)
+    sim.run_to(sim.now_ms + 200)  # and confirmed: nothing is pending
+    to = active.shard.core.successors()[0]
+    decoded: list[str] = []
+    honest = Toy.decode
+
+    def decode(toy: Toy, key: str, data: bytes) -> object:
+        decoded.append(key)
+        if key == "k7":
+            raise ValueError("cannot be read now")
+        return honest(toy, key, data)
+
+    monkeypatch.setattr(Toy, "decode", decode)
+    ready: list[bool] = []
+    wait(sim, lambda: sim.alive[to].shard.core.log.commit == active.shard.core.log.end)
+    sim.alive[to].shard.prepare(lambda: ready.append(True))
+    wait(sim, lambda: ready == [True])
+    assert len(decoded) == 300
+    monkeypatch.setattr(Toy, "decode", lambda toy, key, data: decode(toy, f"{key} ", data))
+    decoded.clear()
+    active.shard.handle(Add("k3", "later"))
+    active.shard.handle(Add("new", "one"))
+    assert active.shard.hand_over(to)
+    after = successor(sim, active)
+    assert set(decoded) == {"k3 ", "k7 ", "new "}
+    records = after.shard.records
+    assert records["k3"].done == ["op3", "later"]
+    assert len(records) == 301
+
+
+def test_what_was_decoded_for_a_hand_over_that_did_not_come_is_dropped() -> None:
+    sim, active = world()
+    active.shard.handle(Add("x", "one"))
+    commit(sim, active)
+    standby = sim.alive[active.shard.core.successors()[0]]
+    ready: list[bool] = []
+    standby.shard.prepare(lambda: ready.append(True))
+    wait(sim, lambda: ready == [True])
+    kept: Any = standby.shard
+    assert kept._ahead is not None
+    sim.run_to(sim.now_ms + AHEAD_KEPT_MS + 100)
+    assert kept._ahead is None
+    active.shard.prepare(lambda: ready.append(False))  # it leads: there is nothing to prepare
+    assert ready == [True, False]
 
 
 def test_who_hands_over_because_it_stops_does_not_stay() -> None:

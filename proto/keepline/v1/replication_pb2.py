@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkeepline/v1/replication.proto\x12\x0bkeepline.v1\"\t\n\x07LinkEnd\"]\n\x05\x46rame\x12\'\n\x08greeting\x18\x01 \x01(\x0b\x32\x15.keepline.v1.Greeting\x12+\n\x08messages\x18\x02 \x03(\x0b\x32\x19.keepline.v1.ShardMessage\"-\n\x08Greeting\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\"\xc9\x03\n\x0cShardMessage\x12\r\n\x05shard\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12#\n\x05hello\x18\x03 \x01(\x0b\x32\x12.keepline.v1.HelloH\x00\x12)\n\x08position\x18\x04 \x01(\x0b\x32\x15.keepline.v1.PositionH\x00\x12%\n\x06\x61ppend\x18\x05 \x01(\x0b\x32\x13.keepline.v1.AppendH\x00\x12\x1f\n\x03\x61\x63k\x18\x06 \x01(\x0b\x32\x10.keepline.v1.AckH\x00\x12+\n\x05slice\x18\x07 \x01(\x0b\x32\x1a.keepline.v1.SnapshotSliceH\x00\x12%\n\x06reject\x18\x08 \x01(\x0b\x32\x13.keepline.v1.RejectH\x00\x12*\n\thand_over\x18\t \x01(\x0b\x32\x15.keepline.v1.HandOverH\x00\x12\'\n\x07leaving\x18\n \x01(\x0b\x32\x14.keepline.v1.LeavingH\x00\x12\'\n\x07release\x18\x0b \x01(\x0b\x32\x14.keepline.v1.ReleaseH\x00\x12)\n\x08released\x18\x0c \x01(\x0b\x32\x15.keepline.v1.ReleasedH\x00\x42\x06\n\x04\x62ody\"\x17\n\x05Hello\x12\x0e\n\x06\x61\x63tive\x18\x01 \x01(\t\"o\n\x08Position\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\r\n\x05\x62irth\x18\x02 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x03 \x01(\x04\x12\x0e\n\x06\x65pochs\x18\x04 \x03(\x04\x12\x10\n\x08snapshot\x18\x05 \x01(\x04\x12\x12\n\nnext_slice\x18\x06 \x01(\x04\"y\n\x06\x41ppend\x12\x10\n\x08previous\x18\x01 \x01(\x04\x12\x16\n\x0eprevious_epoch\x18\x02 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x03 \x01(\x04\x12\x10\n\x08stamp_ms\x18\x04 \x01(\x03\x12#\n\x07\x62\x61tches\x18\x05 \x03(\x0b\x32\x12.keepline.v1.Batch\"\'\n\x05\x42\x61tch\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07records\x18\x02 \x01(\x0c\"H\n\x03\x41\x63k\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x04\x12\x10\n\x08snapshot\x18\x03 \x01(\x04\x12\x12\n\nnext_slice\x18\x04 \x01(\x04\"\xa1\x01\n\rSnapshotSlice\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x10\n\x08snapshot\x18\x02 \x01(\x04\x12\x0e\n\x06number\x18\x03 \x01(\x04\x12\r\n\x05\x62irth\x18\x04 \x01(\x04\x12\x0c\n\x04\x62\x61se\x18\x05 \x01(\x04\x12\x12\n\nbase_epoch\x18\x06 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x07 \x01(\x04\x12\x0f\n\x07records\x18\x08 \x01(\x0c\x12\x0c\n\x04last\x18\t \x01(\x08\"\x08\n\x06Reject\"6\n\x08HandOver\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x04\x12\r\n\x05stays\x18\x03 \x01(\x08\"\x19\n\x07Leaving\x12\x0e\n\x06member\x18\x01 \x01(\t\")\n\x07Release\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\r\n\x05inbox\x18\x02 \x01(\t\"\x1b\n\x08Released\x12\x0f\n\x07request\x18\x01 \x01(\x04\x32\x41\n\x0bReplication\x12\x32\n\x04Link\x12\x12.keepline.v1.Frame\x1a\x14.keepline.v1.LinkEnd(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkeepline/v1/replication.proto\x12\x0bkeepline.v1\"\t\n\x07LinkEnd\"]\n\x05\x46rame\x12\'\n\x08greeting\x18\x01 \x01(\x0b\x32\x15.keepline.v1.Greeting\x12+\n\x08messages\x18\x02 \x03(\x0b\x32\x19.keepline.v1.ShardMessage\"-\n\x08Greeting\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\"\x9d\x04\n\x0cShardMessage\x12\r\n\x05shard\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12#\n\x05hello\x18\x03 \x01(\x0b\x32\x12.keepline.v1.HelloH\x00\x12)\n\x08position\x18\x04 \x01(\x0b\x32\x15.keepline.v1.PositionH\x00\x12%\n\x06\x61ppend\x18\x05 \x01(\x0b\x32\x13.keepline.v1.AppendH\x00\x12\x1f\n\x03\x61\x63k\x18\x06 \x01(\x0b\x32\x10.keepline.v1.AckH\x00\x12+\n\x05slice\x18\x07 \x01(\x0b\x32\x1a.keepline.v1.SnapshotSliceH\x00\x12%\n\x06reject\x18\x08 \x01(\x0b\x32\x13.keepline.v1.RejectH\x00\x12*\n\thand_over\x18\t \x01(\x0b\x32\x15.keepline.v1.HandOverH\x00\x12\'\n\x07leaving\x18\n \x01(\x0b\x32\x14.keepline.v1.LeavingH\x00\x12\'\n\x07release\x18\x0b \x01(\x0b\x32\x14.keepline.v1.ReleaseH\x00\x12)\n\x08released\x18\x0c \x01(\x0b\x32\x15.keepline.v1.ReleasedH\x00\x12\'\n\x07prepare\x18\r \x01(\x0b\x32\x14.keepline.v1.PrepareH\x00\x12)\n\x08prepared\x18\x0e \x01(\x0b\x32\x15.keepline.v1.PreparedH\x00\x42\x06\n\x04\x62ody\"\x17\n\x05Hello\x12\x0e\n\x06\x61\x63tive\x18\x01 \x01(\t\"o\n\x08Position\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\r\n\x05\x62irth\x18\x02 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x03 \x01(\x04\x12\x0e\n\x06\x65pochs\x18\x04 \x03(\x04\x12\x10\n\x08snapshot\x18\x05 \x01(\x04\x12\x12\n\nnext_slice\x18\x06 \x01(\x04\"y\n\x06\x41ppend\x12\x10\n\x08previous\x18\x01 \x01(\x04\x12\x16\n\x0eprevious_epoch\x18\x02 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x03 \x01(\x04\x12\x10\n\x08stamp_ms\x18\x04 \x01(\x03\x12#\n\x07\x62\x61tches\x18\x05 \x03(\x0b\x32\x12.keepline.v1.Batch\"\'\n\x05\x42\x61tch\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07records\x18\x02 \x01(\x0c\"H\n\x03\x41\x63k\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x04\x12\x10\n\x08snapshot\x18\x03 \x01(\x04\x12\x12\n\nnext_slice\x18\x04 \x01(\x04\"\xa1\x01\n\rSnapshotSlice\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x10\n\x08snapshot\x18\x02 \x01(\x04\x12\x0e\n\x06number\x18\x03 \x01(\x04\x12\r\n\x05\x62irth\x18\x04 \x01(\x04\x12\x0c\n\x04\x62\x61se\x18\x05 \x01(\x04\x12\x12\n\nbase_epoch\x18\x06 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x07 \x01(\x04\x12\x0f\n\x07records\x18\x08 \x01(\x0c\x12\x0c\n\x04last\x18\t \x01(\x08\"\x08\n\x06Reject\"6\n\x08HandOver\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x04\x12\r\n\x05stays\x18\x03 \x01(\x08\"\x19\n\x07Leaving\x12\x0e\n\x06member\x18\x01 \x01(\t\")\n\x07Release\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\r\n\x05inbox\x18\x02 \x01(\t\"\x1b\n\x08Released\x12\x0f\n\x07request\x18\x01 \x01(\x04\"\x1a\n\x07Prepare\x12\x0f\n\x07request\x18\x01 \x01(\x04\"\x1b\n\x08Prepared\x12\x0f\n\x07request\x18\x01 \x01(\x04\x32\x41\n\x0bReplication\x12\x32\n\x04Link\x12\x12.keepline.v1.Frame\x1a\x14.keepline.v1.LinkEnd(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,29 +38,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GREETING']._serialized_start=152
   _globals['_GREETING']._serialized_end=197
   _globals['_SHARDMESSAGE']._serialized_start=200
-  _globals['_SHARDMESSAGE']._serialized_end=657
-  _globals['_HELLO']._serialized_start=659
-  _globals['_HELLO']._serialized_end=682
-  _globals['_POSITION']._serialized_start=684
-  _globals['_POSITION']._serialized_end=795
-  _globals['_APPEND']._serialized_start=797
-  _globals['_APPEND']._serialized_end=918
-  _globals['_BATCH']._serialized_start=920
-  _globals['_BATCH']._serialized_end=959
-  _globals['_ACK']._serialized_start=961
-  _globals['_ACK']._serialized_end=1033
-  _globals['_SNAPSHOTSLICE']._serialized_start=1036
-  _globals['_SNAPSHOTSLICE']._serialized_end=1197
-  _globals['_REJECT']._serialized_start=1199
-  _globals['_REJECT']._serialized_end=1207
-  _globals['_HANDOVER']._serialized_start=1209
-  _globals['_HANDOVER']._serialized_end=1263
-  _globals['_LEAVING']._serialized_start=1265
-  _globals['_LEAVING']._serialized_end=1290
-  _globals['_RELEASE']._serialized_start=1292
-  _globals['_RELEASE']._serialized_end=1333
-  _globals['_RELEASED']._serialized_start=1335
-  _globals['_RELEASED']._serialized_end=1362
-  _globals['_REPLICATION']._serialized_start=1364
-  _globals['_REPLICATION']._serialized_end=1429
+  _globals['_SHARDMESSAGE']._serialized_end=741
+  _globals['_HELLO']._serialized_start=743
+  _globals['_HELLO']._serialized_end=766
+  _globals['_POSITION']._serialized_start=768
+  _globals['_POSITION']._serialized_end=879
+  _globals['_APPEND']._serialized_start=881
+  _globals['_APPEND']._serialized_end=1002
+  _globals['_BATCH']._serialized_start=1004
+  _globals['_BATCH']._serialized_end=1043
+  _globals['_ACK']._serialized_start=1045
+  _globals['_ACK']._serialized_end=1117
+  _globals['_SNAPSHOTSLICE']._serialized_start=1120
+  _globals['_SNAPSHOTSLICE']._serialized_end=1281
+  _globals['_REJECT']._serialized_start=1283
+  _globals['_REJECT']._serialized_end=1291
+  _globals['_HANDOVER']._serialized_start=1293
+  _globals['_HANDOVER']._serialized_end=1347
+  _globals['_LEAVING']._serialized_start=1349
+  _globals['_LEAVING']._serialized_end=1374
+  _globals['_RELEASE']._serialized_start=1376
+  _globals['_RELEASE']._serialized_end=1417
+  _globals['_RELEASED']._serialized_start=1419
+  _globals['_RELEASED']._serialized_end=1446
+  _globals['_PREPARE']._serialized_start=1448
+  _globals['_PREPARE']._serialized_end=1474
+  _globals['_PREPARED']._serialized_start=1476
+  _globals['_PREPARED']._serialized_end=1503
+  _globals['_REPLICATION']._serialized_start=1505
+  _globals['_REPLICATION']._serialized_end=1570
 # @@protoc_insertion_point(module_scope)

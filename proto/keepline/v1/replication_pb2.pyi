@@ -100,6 +100,8 @@ class ShardMessage(_message.Message):
     LEAVING_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
     RELEASED_FIELD_NUMBER: _builtins.int
+    PREPARE_FIELD_NUMBER: _builtins.int
+    PREPARED_FIELD_NUMBER: _builtins.int
     shard: _builtins.str
     epoch: _builtins.int
     @_builtins.property
@@ -122,6 +124,10 @@ class ShardMessage(_message.Message):
     def release(self) -> Global___Release: ...
     @_builtins.property
     def released(self) -> Global___Released: ...
+    @_builtins.property
+    def prepare(self) -> Global___Prepare: ...
+    @_builtins.property
+    def prepared(self) -> Global___Prepared: ...
     def __init__(
         self,
         *,
@@ -137,12 +143,14 @@ class ShardMessage(_message.Message):
         leaving: Global___Leaving | None = ...,
         release: Global___Release | None = ...,
         released: Global___Released | None = ...,
+        prepare: Global___Prepare | None = ...,
+        prepared: Global___Prepared | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "append", b"append", "body", b"body", "hand_over", b"hand_over", "hello", b"hello", "leaving", b"leaving", "position", b"position", "reject", b"reject", "release", b"release", "released", b"released", "slice", b"slice"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "append", b"append", "body", b"body", "hand_over", b"hand_over", "hello", b"hello", "leaving", b"leaving", "position", b"position", "prepare", b"prepare", "prepared", b"prepared", "reject", b"reject", "release", b"release", "released", b"released", "slice", b"slice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "append", b"append", "body", b"body", "epoch", b"epoch", "hand_over", b"hand_over", "hello", b"hello", "leaving", b"leaving", "position", b"position", "reject", b"reject", "release", b"release", "released", b"released", "shard", b"shard", "slice", b"slice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "append", b"append", "body", b"body", "epoch", b"epoch", "hand_over", b"hand_over", "hello", b"hello", "leaving", b"leaving", "position", b"position", "prepare", b"prepare", "prepared", b"prepared", "reject", b"reject", "release", b"release", "released", b"released", "shard", b"shard", "slice", b"slice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "position", "append", "ack", "slice", "reject", "hand_over", "leaving", "release", "released"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "position", "append", "ack", "slice", "reject", "hand_over", "leaving", "release", "released", "prepare", "prepared"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -450,3 +458,43 @@ class Released(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Released: _TypeAlias = Released  # noqa: Y015
+
+@_typing.final
+class Prepare(_message.Message):
+    """A hand-over to the receiver is near: it may decode what it holds while the sender still leads."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    request: _builtins.int
+    def __init__(
+        self,
+        *,
+        request: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Prepare: _TypeAlias = Prepare  # noqa: Y015
+
+@_typing.final
+class Prepared(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    request: _builtins.int
+    def __init__(
+        self,
+        *,
+        request: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Prepared: _TypeAlias = Prepared  # noqa: Y015
