@@ -274,6 +274,7 @@ class Core:
         before = self.role
         assert isinstance(before, Follower)
         start.suspicion, start.asked_ms = before.suspicion or ("", now_ms), now_ms
+        start.handed = asked is not None
         self.role = candidate
         self.epoch = candidate.epoch
         others = () if start.fresh else key.in_sync

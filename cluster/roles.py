@@ -97,6 +97,8 @@ class Start:
     """What called for it, and when."""
     asked_ms: int = 0
     """When the store was asked for the epoch."""
+    handed: bool = False
+    """The old active asked for it: it was well a moment ago."""
 
 
 class Outside(Protocol):

@@ -396,6 +396,11 @@ class Shard:
             self._timers.spent(key, deadline_ms)
         self._timers.sweep()
 
+    @property
+    def was_handed(self) -> bool:
+        """Not served here yet, because the old active has just handed it over?"""
+        return self._opening is not None and self._opening.start.handed
+
     # -- a hand-over is near -----------------------------------------------------------------------
 
     def prepare(self, ready: Callable[[], None]) -> None:

@@ -14,6 +14,9 @@ RELEASE_MS = 50
 """The old active has so long to let go of the address."""
 BUSY_MS = 150
 """And so long more if the kernel says that it runs or waits for a processor: it is starved."""
+HANDED_ASKS = 20
+"""An old active that handed the shard over was well a moment ago: if it does not answer it is
+starved, and it is asked so many times more before anything is done to it."""
 BIND_TRIES = 40
 BIND_AGAIN_MS = 10
 SEARCH_AFTER = 3
@@ -24,11 +27,13 @@ SEARCHES = 3
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Ask the process to let go, for `wait_ms`. Then: Released, Gone, Busy or Silent."""
+    """Ask the process to let go, for `wait_ms`. Then: Released, Gone, Busy, Silent or Stopped."""
 
     process: Process
     searches: int = 0
     wait_ms: int = RELEASE_MS
+    again: int = 0
+    """It is asked so many times more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,11 @@ class Silent:
 
 
 @dataclass(frozen=True, slots=True)
+class Stopped:
+    """The kernel says that it stands still: it cannot answer until somebody continues it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Busy:
     """It did not answer in time, and the kernel says that it is running, not stopped."""
 
@@ -116,14 +126,15 @@ class NotHeld:
     """By none of ours."""
 
 
-Outcome = Released | Silent | Busy | Gone | NotEnded | Bound | InUse | Held | NotHeld
+Outcome = Released | Silent | Stopped | Busy | Gone | NotEnded | Bound | InUse | Held | NotHeld
 
 
-def begin(old: Process | None, *, me: Process) -> State:
-    """`old`: the process of the old active, None if there was none or it is unknown."""
+def begin(old: Process | None, *, me: Process, handed: bool = False) -> State:
+    """`old`: the process of the old active, None if there was none or it is unknown; `handed`: it
+    asked for this itself."""
     if old is None or (old.node, old.incarnation) == (me.node, me.incarnation):
         return Binding()
-    return Asking(old)
+    return Asking(old, again=HANDED_ASKS if handed else 0)
 
 
 def step(state: State, outcome: Outcome) -> State:
@@ -131,9 +142,11 @@ def step(state: State, outcome: Outcome) -> State:
     match state, outcome:
         case Asking(_, searches), Released() | Gone():
             return Binding(0, searches)
+        case Asking(process, searches, wait_ms, again), Silent() | Busy() if again:
+            return Asking(process, searches, wait_ms, again - 1)
         case Asking(process, searches, wait_ms), Busy() if wait_ms == RELEASE_MS:
             return Asking(process, searches, BUSY_MS)
-        case Asking(process, searches), Silent() | Busy():
+        case Asking(process, searches), Silent() | Stopped() | Busy():
             return Ending(process, searches)
         case Ending(_, searches), Gone() | NotEnded():
             return Binding(0, searches)

@@ -446,6 +446,10 @@ class Host:
             return False
         return key is not None and (key.epoch, key.active) == (core.epoch, core.member)
 
+    def was_handed(self, shard: str) -> bool:
+        """Is the shard on its way here because its old active asked for it?"""
+        return self._shards[shard].was_handed
+
     async def is_refused(self, node: str) -> bool:
         """Does the kernel say that the node's process listens no more? It holds no address then."""
         return await self.probe(node)

@@ -32,6 +32,8 @@ class Peers(Protocol):
 
     async def is_refused(self, node: str) -> bool: ...
 
+    def was_handed(self, shard: str) -> bool: ...
+
     async def leads(self, shard: str) -> bool: ...
 
     async def process_of(self, member: str) -> Process | None: ...
@@ -73,7 +75,7 @@ class BindDriver:
         Only the member that leads the shard may call it.
         """
         old = await self._peers.process_of(old_active) if old_active else None
-        state = plan.begin(old, me=self._me)
+        state = plan.begin(old, me=self._me, handed=self._peers.was_handed(shard))
         while True:
             match state:
                 case plan.Moved():
@@ -88,8 +90,13 @@ class BindDriver:
         self, shard: str, state: plan.Asking | plan.Ending | plan.Binding | plan.Searching
     ) -> plan.Outcome:
         match state:
-            case plan.Asking(process, _, wait_ms):
-                return await self._ask(shard, process, wait_ms)
+            case plan.Asking(process, wait_ms=wait_ms, again=again):
+                until = asyncio.get_running_loop().time() + wait_ms / 1000
+                outcome = await self._ask(shard, process, wait_ms)
+                if again and isinstance(outcome, plan.Silent | plan.Busy):
+                    # Its link may be down: then the answer was there at once.
+                    await asyncio.sleep(until - asyncio.get_running_loop().time())
+                return outcome
             case plan.Ending(process):
                 # We may have slept since we asked, and it may lead a later epoch by now.
                 if not await self._peers.leads(shard):
@@ -124,7 +131,7 @@ class BindDriver:
         if process.node == self._me.node:
             return plan.Silent()  # an earlier process of this very node: it has no link to ask by
         if self._is_here(process) and _is_stopped(process.pid):
-            return plan.Silent()  # no need to wait for an answer
+            return plan.Stopped()  # no need to wait for an answer
         inbox = self._inbox.name if self._inbox is not None and self._is_here(process) else ""
         if await self._peers.ask_release(process.node, shard, wait_ms, inbox):
             return plan.Released()

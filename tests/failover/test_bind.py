@@ -1,5 +1,6 @@
 """What the `bind` driver compares before it ends a process; how it finds who holds an address."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -12,7 +13,9 @@ import pytest
 
 from cluster.io.process import running_since, this_process
 from cluster.store import Process, node_of, process_of
+from failover import plan
 from failover.io.bind import BindDriver
+from tests.cluster.hosts import until
 
 ME = this_process("me", "mine", "", 0)
 
@@ -26,16 +29,21 @@ class Peers:
         releases: bool = False,
         refused: bool = False,
         leads: bool = True,
+        handed: bool = False,
     ) -> None:
         self.known = list(known)
         self.releases = releases
         self.refused = refused
         self.is_leader = leads
+        self.handed = handed
         self.asked: list[str] = []
 
     async def ask_release(self, node: str, shard: str, timeout_ms: int, inbox: str) -> bool:
         self.asked.append(node)
         return self.releases
+
+    def was_handed(self, shard: str) -> bool:
+        return self.handed
 
     async def is_refused(self, node: str) -> bool:
         return self.refused
@@ -170,6 +178,20 @@ async def test_a_process_of_another_host_is_not_touched(
 async def test_a_node_never_ends_itself() -> None:
     assert not await Driven(Peers(), 1).fence(ME)
     assert running_since(os.getpid()) == ME.start_time
+
+
+async def test_who_handed_over_lives_on_however_long_it_does_not_answer(
+    holder: tuple[Process, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, port = holder
+    monkeypatch.setattr(plan, "HANDED_ASKS", 1_000)
+    peers = Peers(process, handed=True)
+    driver = Driven(peers, port)
+    moving = asyncio.create_task(driver.move("main", "old:theirs"))
+    await until(lambda: len(peers.asked) == 10)
+    assert running_since(process.pid) == process.start_time
+    moving.cancel()
+    driver.close()
 
 
 async def test_an_address_that_a_stranger_holds_is_given_up_with_one_clear_line() -> None:

@@ -6,6 +6,7 @@ from cluster.store import Process
 from failover.plan import (
     BIND_TRIES,
     BUSY_MS,
+    HANDED_ASKS,
     SEARCH_AFTER,
     SEARCHES,
     Asking,
@@ -25,6 +26,7 @@ from failover.plan import (
     Searching,
     Silent,
     State,
+    Stopped,
     begin,
     step,
 )
@@ -52,6 +54,7 @@ ME, OLD, OLDER = process("b"), process("a"), process("c")
             [Asking(OLD), Asking(OLD, 0, BUSY_MS), Ending(OLD), Binding(), Moved()],
         ),
         ([Silent(), NotEnded(), Bound()], [Asking(OLD), Ending(OLD), Binding(), Moved()]),
+        ([Stopped(), Gone(), Bound()], [Asking(OLD), Ending(OLD), Binding(), Moved()]),
     ],
 )
 def test_the_old_active_is_asked_and_ended_only_if_it_does_not_answer(
@@ -98,3 +101,20 @@ def test_an_address_that_stays_in_use_is_given_up_after_a_bounded_time(found: Ou
         state = step(state, outcome)
         steps += 1
     assert steps < BIND_TRIES + SEARCHES * (SEARCH_AFTER + 4) + 1
+
+
+def test_who_handed_over_is_asked_for_long_before_it_is_ended() -> None:
+    """It was well a moment ago: to end it for being starved would cost all its other shards."""
+    state = begin(OLD, me=ME, handed=True)
+    for asked in range(HANDED_ASKS):
+        assert state == Asking(OLD, again=HANDED_ASKS - asked)
+        state = step(state, Silent() if asked % 2 else Busy())
+    assert state == Asking(OLD)
+    assert step(state, Silent()) == Ending(OLD)
+
+
+def test_who_handed_over_and_then_stands_still_or_is_gone_is_not_waited_for() -> None:
+    state = begin(OLD, me=ME, handed=True)
+    assert step(state, Stopped()) == Ending(OLD)
+    assert step(state, Gone()) == Binding()
+    assert step(step(state, Silent()), Released()) == Binding()
