@@ -28,16 +28,28 @@ class Roster:
         self._newest: dict[str, Process] = {}
         self._seen = {me: _Seen(up=True, since_ms=now_ms)}
         self._began_ms = now_ms
+        self._greeted: dict[str, str] = {}
         self.draining: frozenset[str] = frozenset()
 
     def learn(self, processes: Iterable[Process]) -> None:
-        """What stands in the store: of each node its newest process counts."""
+        """What stands in the store: of each node the process counts that greeted us last, or the
+        newest one."""
+
+        def rank(process: Process) -> tuple[bool, int]:
+            return self._greeted.get(process.node) == process.incarnation, process.started_ms
+
         newest: dict[str, Process] = {}
         for process in processes:
             known = newest.get(process.node)
-            if known is None or process.started_ms >= known.started_ms:
+            if known is None or rank(process) >= rank(known):
                 newest[process.node] = process
         self._newest = newest
+
+    def greeted(self, node: str, incarnation: str) -> bool:
+        """The node's process is this one now. True: look it up in the store."""
+        self._greeted[node] = incarnation
+        known = self._newest.get(node)
+        return known is None or known.incarnation != incarnation
 
     def link(self, node: str, *, up: bool, now_ms: int) -> None:
         """The link to this node stands, or stands no more."""

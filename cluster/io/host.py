@@ -472,14 +472,6 @@ class Host:
         await self.store.put(orders.stay_key(shard), orders.encode(stay))
         return bool(await self.hand_over(shard, to))
 
-    async def drain(self) -> dict[str, str]:
-        """Hand over every shard that this node leads: its new node, "" if none could take it.
-
-        Nothing committed is lost. What comes to a shard's address meanwhile, its successor reads.
-        """
-        led = [n for n, shard in self._shards.items() if isinstance(shard.core.role, Active)]
-        return {name: await self.hand_over(name) for name in led}
-
     async def _hand_over(self, shard: Shard, node: str) -> bool:
         # Whoever asked may give up waiting; what has begun is seen to its end.
         return await asyncio.shield(self.spawn(self._see_over(shard, node)))
@@ -556,13 +548,14 @@ class Host:
 
     def link_down(self, node: str) -> None:
         self.nodes.roster.link(node, up=self._links.is_up(node), now_ms=now_ms())
+        self.placer.lost()
         for shard in self._shards.values():
             shard.core.link_down(node)
             if self._links.is_up(node):  # only the stream from it broke, ours to it did not
                 shard.core.link_up(node)
 
     def greeted(self, node: str, incarnation: str) -> None:
-        if (node, incarnation) not in self.nodes.processes:
+        if self.nodes.roster.greeted(node, incarnation):
             self.spawn(self.nodes.read())
 
     async def probe(self, node: str) -> bool:

@@ -8,8 +8,8 @@ does not answer nothing moves.
 """
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import aclosing, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,7 +17,7 @@ import msgspec
 from cluster import orders
 from cluster.fault import kind, place
 from cluster.io.clock import now_ms
-from cluster.placement import DEFAULT, Move, Node, Policy, Shard, next_step, plan
+from cluster.placement import DEFAULT, Move, Policy, Shard, next_step, plan
 from cluster.process import SHARD_KEYS
 from cluster.roles import Active
 from cluster.store import ShardKey, StoreAway, decode_key, node_of
@@ -26,9 +26,13 @@ if TYPE_CHECKING:
     from cluster.io.host import Host
 
 ROUND_MS = 2_000
-"""Planned again at least so often."""
+"""Planned again so often when nothing is to move..."""
+BUSY_MS = 250
+"""...and so often while something is, wherever: it goes on when others have done their part."""
 PAUSE_MS = 100
-"""And at most so often: changes come in bunches."""
+"""At most so often: changes come in bunches."""
+LOST_MS = 500
+"""After a link broke: the takeovers come first."""
 
 
 class Moving(msgspec.Struct, frozen=True):
@@ -50,18 +54,23 @@ class Placer:
         self._policy = policy
         self._woken = asyncio.Event()
         self._moves: dict[str, Move] = {}
+        self._is_busy = False
+        """Something is to move, here or elsewhere."""
         self._since: dict[tuple[str, str], int] = {}
         """Since when a member of a shard that is led here has been in sync."""
         self._failed_at = ""
         """Where planning failed last: told once."""
 
     def start(self) -> None:
-        self._host.spawn(self._watch())
         self._host.spawn(self._run())
 
     def wake(self) -> None:
         """Something has changed: plan soon."""
         self._woken.set()
+
+    def lost(self) -> None:
+        """A link broke: plan, but not now."""
+        self._host.loop.call_later(LOST_MS / 1000, self.wake)
 
     def moving(self) -> dict[str, Moving]:
         """By shard, of those led here: what is under way."""
@@ -82,15 +91,10 @@ class Placer:
         if old_active and core.key is not None:
             core.wanted = (*map(node_of, core.key.in_sync), node_of(old_active))
 
-    async def _watch(self) -> None:
-        async with aclosing(self._host.store.watch(SHARD_KEYS)) as changes:
-            async for _ in changes:
-                self.wake()
-
     async def _run(self) -> None:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(ROUND_MS / 1000):
+                async with asyncio.timeout((BUSY_MS if self._is_busy else ROUND_MS) / 1000):
                     await self._woken.wait()
             self._woken.clear()
             await self._try_round()
@@ -130,8 +134,10 @@ class Placer:
         self._count(led, now)
         shards = [self._seen(name, key, now) for name, key in keys.items()]
         moves = plan(nodes, shards, self._policy)
+        self._is_busy = bool(moves)
         self._moves = {move.shard: move for move in moves if move.shard in led}
-        due = [name for name, key in led.items() if self._place(name, key, nodes)]
+        known = [node.name for node in nodes if not node.draining]
+        due = [name for name, key in led.items() if self._place(name, key, known)]
         for name in due:
             move = self._moves[name]
             shard = host.shards.get(name)  # it may have gone while others were handed over
@@ -178,15 +184,15 @@ class Placer:
             settled=tuple(settled),
         )
 
-    def _place(self, name: str, key: ShardKey, nodes: list[Node]) -> bool:
+    def _place(self, name: str, key: ShardKey, known: Sequence[str]) -> bool:
         """Say where copies shall be. True: the shard is to be handed over now."""
         core = self._host.shard(name).core
         in_sync = tuple(map(node_of, key.in_sync))
         move = self._moves.get(name)
         if move is None:
-            # Who held a copy and is away has it again as soon as it is back.
-            away = [node.name for node in nodes if not node.up and node.name in (core.wanted or ())]
-            core.wanted = (*in_sync, *(node for node in away if node not in in_sync))
+            # Who held a copy and went has it again as soon as it is back.
+            lost = [node for node in core.wanted or () if node in known and node not in in_sync]
+            core.wanted = (*in_sync, *lost[: max(0, self._policy.copies - len(in_sync))])
             return False
         step = next_step(move, core.node, in_sync)
         core.wanted = step.copies

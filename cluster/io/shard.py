@@ -186,6 +186,7 @@ class ShardIo:
             self._moving = None
 
     def serving(self, *, lost: bool) -> None:
+        self._host.placer.wake()
         self._spec.on_serving(self._name, lost)
 
     def switched(self, switch: Switch) -> None:
