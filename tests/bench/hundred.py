@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from node.run import NICE
 from tests.bench.cluster import percentile, say
 from tests.cluster.processes import Processes
 from tests.e2e.cluster import until
@@ -126,6 +127,8 @@ class Toys(Processes):
             leads = collections.Counter(key["active"].partition(":")[0] for key in keys)
             if held == copies and (led is None or set(leads.values()) == {led}):
                 return
+            for name, process in self.running.items():
+                assert process.poll() is None, f"{name} has ended: {process.returncode}"
             assert time.monotonic() < end, (held, leads)
             time.sleep(0.1)
 
@@ -141,6 +144,7 @@ class cluster:  # noqa: N801 - it reads as what it gives
             shards=SHARDS,
             preferred=False,
             steady_ms=STEADY_MS,
+            nice=NICE,
         )
         self._toys.__enter__()
         return self._toys

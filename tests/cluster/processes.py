@@ -29,8 +29,10 @@ class Processes:
         shards: int = 1,
         preferred: bool = True,
         steady_ms: int = STEADY_MS,
+        nice: int = 0,
     ) -> None:
-        """`preferred`: each shard has a node that it prefers, one after the other."""
+        """`preferred`: each shard has a node that it prefers, one after the other; `nice`: the
+        nodes', where permitted."""
         self.folder = folder
         self.names = "abcde"[:nodes]
         ports = free_ports(nodes + shards)
@@ -44,6 +46,7 @@ class Processes:
             for n, shard in enumerate(names)
         }
         self.steady_ms = steady_ms
+        self.nice = nice
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.ended: list[subprocess.Popen[bytes]] = []
         self.logs: dict[str, Path] = {}
@@ -82,6 +85,7 @@ class Processes:
                     "folder": str(self.folder),
                     "peers": peers or self.peers,
                     "steady_ms": self.steady_ms,
+                    "nice": self.nice,
                     "ports": self.ports,
                     "shards": self.shards,
                 }

@@ -13,6 +13,7 @@ import socket
 import sqlite3
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,9 @@ class ToyNode:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.over.set)
         loop.add_signal_handler(signal.SIGUSR1, self.lock)
+        if self.config["nice"]:
+            with suppress(PermissionError):
+                os.setpriority(os.PRIO_PROCESS, 0, self.config["nice"])
         await self.store.open()
         self.inbox.open(loop)
         await self.host.start()
