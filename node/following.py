@@ -104,6 +104,7 @@ class Following:
         spec = self._spec(made)
         spec.version, spec.preferred = self._version_of(name), shard.preferred
         spec.weight = shard.weight
+        spec.weight = shard.weight
         self._host.add_shard(name, spec)
 
     def _remove(self, name: str) -> None:
