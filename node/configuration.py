@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from calls.acceptable import Conflict, conflict, successor
 from calls.centre import Centre
 from cluster.io.clock import now_ms, wall_ms
-from cluster.io.host import START_MS
+from cluster.io.nodes import START_MS
 from cluster.io.versions import (
     MAX_BYTES,
     NotKnown,

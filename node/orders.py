@@ -8,7 +8,8 @@ from collections.abc import Awaitable
 from typing import Any
 
 from cluster.io.clock import now_ms
-from cluster.io.host import HAND_OVER_MS, Host
+from cluster.io.handing import HAND_OVER_MS
+from cluster.io.host import Host
 from cluster.roles import Active, Follower
 from cluster.store import StoreAway, node_of
 from node.api import NotHere, Refused
@@ -48,6 +49,8 @@ async def switchover(host: Host, shard: str, to: str) -> Document:
                 return {"shard": shard, "from": host.node, "to": name}
     except StoreAway:
         raise Refused(f"the store does not answer; {shard} stays with {host.node}") from None
+    if host.shard(shard).state().role != "active":
+        raise Refused(f"shard {shard} went to {_leader(host, shard) or 'nobody'} meanwhile")
     who = f"{to} did not take" if to else "no other node took"
     within = f"within {HAND_OVER_MS / 1_000:g} s"
     raise Refused(f"{who} shard {shard} over {within}; it stays with {host.node}")

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import grpc.aio
 import msgspec
 
-from cluster import orders
 from cluster.core import LATE_MS
 from cluster.io.clock import now_ms, wall_ms
 from cluster.io.gathering import Gathering, Shared
+from cluster.io.handing import HAND_OVER_MS, HandOvers
 from cluster.io.link import Links
 from cluster.io.nodes import Nodes
 from cluster.io.placer import Placer
@@ -29,7 +29,6 @@ from cluster.messages import Message, Prepare, Prepared, Release, Released
 from cluster.outside import ShardState
 from cluster.placement import DEFAULT, Policy, order
 from cluster.process import shard_key
-from cluster.replicas import COPIES
 from cluster.roles import Active, Follower
 from cluster.roster import Roster
 from cluster.runtime import Shard
@@ -46,18 +45,11 @@ TICK_MS = 10
 LOCKED_MS = 200
 """A store kept locked for this long by a process that is silent: the process is ended."""
 FENCE_AGAIN_MS = 1_000
-START_MS = 5_000
-"""The store is asked for so long before a node gives up starting."""
 STOP_MS = 3_000
 LEAVE_MS = 50
 """A stopping standby looks so often whether it is out of in_sync."""
 GATHER_LEAVERS_MS = 150
 """A stopping active waits so long for others that stop too, before it chooses a successor."""
-HAND_OVER_MS = 1_500
-PREPARE_MS = 1_000
-"""The successor has so long to get ready, while the old active goes on; then it does as it is."""
-PART_MS = 200
-"""A stopping active that handed over waits so long to be asked for the shard's address."""
 KEEP_ADDRESS_MS = 1_000
 """A deposed active may keep the shard's socket so long for whoever leads now."""
 
@@ -111,7 +103,6 @@ class Host:
         note: Note,
         broken: Callable[[BaseException], None],
         fence: Callable[[Process], Awaitable[bool]] | None = None,
-        copies: int = COPIES,
         site: str = "",
         policy: Policy = DEFAULT,
         incarnation: str = "",
@@ -138,7 +129,7 @@ class Host:
         self.placer = Placer(self, policy)
         self.is_leaving = False
         self._fence = fence
-        self._copies = copies
+        self._copies = policy.copies
         self._listen = peers[node]
         self._links = Links(
             node=node,
@@ -153,8 +144,7 @@ class Host:
         """The nodes, and those that drain, as links and shards know them."""
         self._ios: dict[str, ShardIo] = {}
         self._fenced: dict[tuple[str, str], int] = {}
-        self._gave: dict[str, int] = {}
-        """By shard: the epoch whose active asked for its address last, and was given it."""
+        self._handing = HandOvers(self)
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._request = 0
         self._flush_at: float | None = None
@@ -245,8 +235,8 @@ class Host:
                 if now_ms() < gathered_ms or not shard.serving:
                     await asyncio.sleep(TICK_MS / 1000)
                 elif successors := shard.core.successors():
-                    if await self._hand_over(shard, successors[0]):
-                        await self._part(shard)
+                    if await self._handing.to(shard, successors[0]):
+                        await self._handing.part(shard)
                 elif not shard.hold() or not await self._snapshot(shard, until_ms):
                     await asyncio.sleep(TICK_MS / 1000)
             elif isinstance(role, Follower):
@@ -258,14 +248,6 @@ class Host:
                 if shard.state().role == "stopped":
                     return
                 await asyncio.sleep(TICK_MS / 1000)
-
-    async def _part(self, shard: Shard) -> None:
-        """The successor asks for the address: this process must still be there to give it."""
-        until_ms = now_ms() + PART_MS
-        while now_ms() < until_ms:
-            if self._gave.get(shard.name, 0) >= shard.core.epoch:
-                return
-            await asyncio.sleep(TICK_MS / 2000)
 
     async def _snapshot(self, shard: Shard, until_ms: int) -> bool:
         """False: it could not be written or named in the key."""
@@ -412,11 +394,11 @@ class Host:
 
         `inbox`: where it may pass the socket itself.
         """
-        return await self._ask(
+        return await self.ask(
             node, shard, lambda epoch, request: Release(epoch, request, inbox), timeout_ms
         )
 
-    async def _ask(
+    async def ask(
         self, node: str, shard: str, ask: Callable[[int, int], Message], timeout_ms: int
     ) -> bool:
         """`ask` makes the message of epoch and request. False: no answer in time."""
@@ -458,7 +440,7 @@ class Host:
         """Let another in-sync node lead the shard; its name, or "" if none took over."""
         here = self._shards[shard]
         for successor in [to] if to else here.core.successors():
-            if await self._hand_over(here, successor):
+            if await self._handing.to(here, successor):
                 return successor
         return ""
 
@@ -467,41 +449,7 @@ class Host:
 
         False: it did not take over. StoreAway: nothing was tried.
         """
-        stay = orders.Stay(to, self._shards[shard].core.epoch + 1)
-        # Before the move: the new active may plan as soon as it leads.
-        await self.store.put(orders.stay_key(shard), orders.encode(stay))
-        return bool(await self.hand_over(shard, to))
-
-    async def _hand_over(self, shard: Shard, node: str) -> bool:
-        # Whoever asked may give up waiting; what has begun is seen to its end.
-        return await asyncio.shield(self.spawn(self._see_over(shard, node)))
-
-    async def _see_over(self, shard: Shard, node: str) -> bool:
-        role = shard.core.role
-        if node in shard.core.successors():
-            await self._ask(node, shard.name, Prepare, PREPARE_MS)
-        until_ms = now_ms() + HAND_OVER_MS
-        while not self._begin_hand_over(shard, node):
-            if now_ms() > until_ms or shard.core.role is not role:
-                return False
-            await asyncio.sleep(TICK_MS / 1000)
-        while shard.core.role is role:
-            if not shard.held_up:  # called off
-                self._specs[shard.name].on_held(shard.name, False)
-                return False
-            await asyncio.sleep(TICK_MS / 2000)
-        return True
-
-    def _begin_hand_over(self, shard: Shard, node: str) -> bool:
-        if not shard.serving or shard.held_up or node not in shard.core.successors():
-            return False
-        # Before stepping stops: what is read afterwards would find nobody who steps.
-        on_held = self._specs[shard.name].on_held
-        on_held(shard.name, True)
-        if not shard.hand_over(node):
-            on_held(shard.name, False)
-            return False
-        return True
+        return await self._handing.to_stay(self._shards[shard], to)
 
     # -- links -------------------------------------------------------------------------------------
 
@@ -530,7 +478,7 @@ class Host:
         if message.epoch > core.epoch or not isinstance(core.role, Active):
             core.release(message.epoch, node)
             self._let_go(shard.name, message.inbox if message.epoch >= core.epoch else "")
-            self._gave[shard.name] = message.epoch
+            self._handing.gave(shard.name, message.epoch)
             self.send(node, shard.name, Released(message.epoch, message.request))
 
     def _let_go(self, shard: str, inbox: str) -> None:
