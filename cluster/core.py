@@ -114,6 +114,7 @@ class Core:
         self.role: Role = Follower(now_ms, now_ms)
         self.key: ShardKey | None = None
         """The shard's key as this member last saw it."""
+        self._has_looked = False
         self.version = 1
         """Of the configuration that has this shard, as this node knows; 0: the shard shall go."""
         self.leaving = False
@@ -126,8 +127,10 @@ class Core:
 
     @property
     def is_closed(self) -> bool:
-        """Is the shard gone, and back in no later version of the configuration?"""
-        return self.key is not None and bool(self.key.closed) and self.key.closed >= self.version
+        """Is the shard gone, or never came to be, and is in no later version's configuration?"""
+        if self.key is None:
+            return self._has_looked and not self.version
+        return bool(self.key.closed) and self.key.closed >= self.version
 
     def know(self, nodes: Sequence[str]) -> None:
         """The nodes there are now, in the order in which they try to lead this shard."""
@@ -172,6 +175,7 @@ class Core:
 
     def _decide(self, role: Follower, rev: int, key: ShardKey | None, now_ms: int) -> None:
         self.key = key
+        self._has_looked = True
         wait_ms = self.preferred.index(self.node) * CREATE_MS
         if _epoch(key) < self.epoch:
             # The store went back in time: nothing safe can be decided by what it holds now.

@@ -78,8 +78,10 @@ class Following:
         centre = stored.centre
         wanted = centre.shards | centre.closing
         for name in list(self.shards):
-            if name not in wanted or self._host.is_closed(name):
+            if self._host.is_closed(name):
                 self._remove(name)
+            elif name not in wanted:
+                self._host.configured(name, 0, ())  # closed elsewhere, and not seen here yet
         self.centre, self.version = centre, stored.number
         self._sip = frozenset(shard.sip for shard in wanted.values())
         for name, shard in wanted.items():

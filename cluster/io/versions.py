@@ -75,7 +75,8 @@ class Versions:
         newest = await self.newest()
         if newest is None:
             return []
-        before = map(_decode, (await self._store.list(f"{self._key}/")).values())
+        values = (await self._store.list(f"{self._key}/")).values()
+        before = await asyncio.to_thread(lambda: [_decode(value) for value in values])
         found = {version.number: version for version in before if version is not None}
         found[newest.number] = newest
         return [found[number] for number in sorted(found, reverse=True)][:KEPT]
@@ -91,7 +92,7 @@ class Versions:
         if (newest.number if newest else 0) != after:
             raise Overtaken(newest)
         fresh = Version(after + 1, content, by, at_ms)
-        encoded = zlib.compress(msgspec.msgpack.encode(fresh))
+        encoded = await asyncio.to_thread(_encode, fresh)
         if len(encoded) > MAX_BYTES:
             raise TooLarge
         if value is not None:
@@ -107,7 +108,10 @@ class Versions:
 
     async def _read_back(self, rev: int, encoded: bytes) -> None:
         """Was it written? Never repeated blindly: whoever asked is told, and may look."""
-        now, value = await self._store.read(self._key)
+        try:
+            now, value = await self._store.read(self._key)
+        except StoreAway:
+            raise NotKnown from None
         if value == encoded:
             return
         if now == rev:
@@ -131,6 +135,10 @@ class Versions:
 
     def _before(self, number: int) -> str:
         return f"{self._key}/{number:08}"
+
+
+def _encode(version: Version) -> bytes:
+    return zlib.compress(msgspec.msgpack.encode(version))
 
 
 def _read(value: bytes | None) -> Version | Unreadable | None:

@@ -87,6 +87,17 @@ async def test_a_shard_is_closed_when_nothing_is_left_in_it(tmp_path: Path) -> N
         assert (await three.served("other", copies=3)).host.states()["other"].epoch == 1
 
 
+async def test_a_shard_that_is_removed_before_it_came_to_be_is_closed(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as three:
+        await three.served("main", copies=3)
+        for node in three.nodes.values():
+            add(node, "more", 0)
+        for node in three.nodes.values():
+            await until(lambda node=node: node.host.is_closed("more"))  # type: ignore[misc]
+        node = next(iter(three.nodes.values()))
+        assert await node.store.read(shard_key("more")) == (0, None)
+
+
 async def test_a_closed_shard_comes_back_empty_by_a_later_version_only(tmp_path: Path) -> None:
     async with cluster(tmp_path) as three:
         active = await three.served("main", copies=3)
