@@ -64,4 +64,8 @@ class FindLost(msgspec.Struct, frozen=True, gc=False):
     epoch: int
 
 
-Effect = Respond | Request | Send | Acked | ApplyMedia | DeleteMedia | Publish | FindLost
+class GoOn(msgspec.Struct, frozen=True, gc=False):
+    """More agents are to be settled after a change of the centre: say `Settle`."""
+
+
+Effect = Respond | Request | Send | Acked | ApplyMedia | DeleteMedia | Publish | FindLost | GoOn

@@ -90,6 +90,10 @@ class Configure(msgspec.Struct, frozen=True, gc=False):
     version: int = 1
 
 
+class Settle(msgspec.Struct, frozen=True, gc=False):
+    """Go on with the agents whom a change of the centre concerns."""
+
+
 class SetAgent(msgspec.Struct, frozen=True, gc=False):
     """An agent, or a supervisor for him, asks for a state: ready, not_ready or signed_out."""
 

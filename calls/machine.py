@@ -95,6 +95,8 @@ class Calls:
                     assert key
         if settings is not None:
             book.closing = book.calls_in(settings.closing, lambda name: records[f"call/{name}"])
+            book.unsettled = [name for name in book.centre.agents if name not in book.agents]
+            book.unsettled += [name for name in book.agents if name not in book.centre.agents]
         self._book = book
 
     # Steps.
@@ -138,6 +140,8 @@ class Calls:
                 self._set_agent(t, event)
             case inputs.Configure():
                 configure.configure(t, event)
+            case inputs.Settle():
+                configure.settle_some(t)
             case inputs.SipDead():
                 t.fact("sip_dead", node=event.node)
             case inputs.Switched():
@@ -227,7 +231,7 @@ class Calls:
                 t.emit(Publish(key, outbox.events))
             case Lost() as lost:
                 t.emit(FindLost(lost.epoch))
-            case AgentState() as agent if agent.id in t.centre.agents:
+            case AgentState():
                 flow.settle(t, tx.edit(key))
                 _finish(t)
             case _:

@@ -48,6 +48,8 @@ class Book:
         """Ids of legs by the dialog's Call-ID; one but for forks and refused retries."""
         self.agents: dict[str, None] = {}
         """Who has a record: the declared ones, and those who finish a call."""
+        self.unsettled: list[str] = []
+        """Whom a change of the centre concerns and who are still to be settled."""
         self.acd = Acd(tuple(self.centre.queues))
 
     def decide_by(self, settings: Settings) -> None:

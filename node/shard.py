@@ -281,6 +281,8 @@ class CallShard:
                 self._media.begin_delete(self.name, self.epoch, effect.session)
             case effects.Publish():
                 self.outbox.publish(effect)
+            case effects.GoOn():
+                self._post(inputs.Settle())
             case effects.FindLost():
                 self._find_lost(self.name, effect.epoch)
             case _:

@@ -231,6 +231,8 @@ class Node:
                 self._delete(session)
             case effects.Publish(key, events):
                 self._publish(key, events)
+            case effects.GoOn():
+                self.at(0, lambda: self.post(inputs.Settle()))
             case _:
                 raise TypeError(effect)
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from calls import inputs, view
 from calls.centre import Agent, Centre, Number, Queue, Shard
+from calls.configure import SETTLED_AT_ONCE
 from calls.flow import PROMPT_MS_MAX
 from calls.records import TALKING, WAITING
 from sip.message import Message
@@ -440,3 +441,69 @@ def test_an_agents_state_that_is_asked_for_when_he_is_gone_asks_nobody(floor: Fl
     floor.change(replace(CENTRE, agents={}))
     floor.world.post(inputs.SetAgent("1001", "ready", ""))
     assert floor.agents() == {}
+
+
+MANY = 2 * SETTLED_AT_ONCE + 100
+
+
+def many(queue: str) -> dict[str, Agent]:
+    return {
+        str(10_000 + n): Agent(str(n), f"sip:{n}@127.0.0.3:{7001 + n}", (queue,), "not_ready")
+        for n in range(MANY)
+    }
+
+
+def test_a_change_of_a_thousand_agents_takes_steps_of_a_few_hundred() -> None:
+    world = World(CENTRE)
+    changed: list[int] = []
+    before: dict[str, bytes] = {}
+
+    def committed(step: int) -> None:
+        keys = before.keys() | world.committed.keys()
+        differ = [key for key in keys if before.get(key) != world.committed.get(key)]
+        changed.append(sum(key.startswith("agent/") for key in differ))
+        before.clear()
+        before.update(world.committed)
+
+    before.update(world.committed)
+    world.after_commit = committed
+    for centre in (
+        replace(CENTRE, agents=many("support")),
+        replace(CENTRE, agents=many("sales")),
+        replace(CENTRE, agents={}),
+    ):
+        changed.clear()
+        world.configure(centre)
+        assert view.version(world.records) == world.version  # in force at once
+        world.run(100)
+        assert max(changed) <= SETTLED_AT_ONCE
+        listed = view.agents(world.records, "main", world.now_ms)
+        assert {row["agent"] for row in listed} == set(centre.agents)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_node_that_dies_among_the_steps_of_a_change_leaves_nobody_out(gone: bool) -> None:
+    world = World(CENTRE)
+    everybody = replace(CENTRE, agents=many("support"))
+    world.configure(everybody)
+    if gone:
+        world.run(100)
+        world.configure(replace(CENTRE, agents={}))
+    wanted = {} if gone else everybody.agents
+    listed = view.agents(world.records, "main", world.now_ms)
+    assert {row["agent"] for row in listed} != set(wanted)
+
+    world.takeover()
+    world.post(inputs.Configure(world.centre, 1))  # behind, and it does not matter
+    world.run(100)
+
+    listed = view.agents(world.records, "main", world.now_ms)
+    assert {row["agent"] for row in listed} == set(wanted)
+
+
+def test_an_undone_step_among_them_leaves_nobody_out() -> None:
+    world = World(CENTRE)
+    world.configure(replace(CENTRE, agents=many("support")))
+    world.machine.open(world.records)  # as after a step that raised
+    world.run(100)
+    assert len(view.agents(world.records, "main", world.now_ms)) == MANY

@@ -121,6 +121,8 @@ class World:
         self.machine = self._machine()
         self.machine.open(self.records)
         for key in list(self.records):
+            if key not in self.records:
+                continue
             tx = Step(
                 self.records, shard="main", epoch=self.epoch, n=self.steps + 1,
                 now_ms=self.now_ms, wall_ms=0, random=self.steps.to_bytes(32, "little"),
@@ -128,7 +130,10 @@ class World:
             self.steps += 1
             self.machine.redrive(tx, key)
             for changed in tx._changed:
-                self.committed[changed] = self.machine.encode(changed, self.records[changed])
+                if changed in self.records:
+                    self.committed[changed] = self.machine.encode(changed, self.records[changed])
+                else:
+                    self.committed.pop(changed, None)
             for effect in tx.effects:
                 self.perform(effect)
         self.later(0, inputs.MediaSessions(list(self.media)))
@@ -152,6 +157,8 @@ class World:
             case effects.DeleteMedia():
                 self.media.pop(effect.session, None)
                 self.deleted.append(effect.session)
+            case effects.GoOn():
+                self.later(0, inputs.Settle())
             case effects.FindLost():
                 self.lost_asked.append(effect.epoch)
             case effects.Publish():
