@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import grpc
+import msgspec
 from grpc.aio import Channel, ServicerContext
 
 from keepline.v1 import api_pb2, api_pb2_grpc
@@ -177,7 +178,7 @@ class ApiServicer(api_pb2_grpc.ApiServicer):
 async def answer(context: ServicerContext[Any, Any], document: Awaitable[Any]) -> api_pb2.Document:
     """The document as it travels, or the refusal as its status."""
     try:
-        return api_pb2.Document(json=json.dumps(await document, ensure_ascii=False))
+        return api_pb2.Document(json=msgspec.json.encode(await document).decode())
     except NotHere as refused:
         await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(refused))
     except Refused as refused:

@@ -7,8 +7,7 @@ from calls.acceptable import Conflict
 from calls.centre import Centre
 from node import merge
 from node.addresses import taken
-from node.api import ApiClient, Refused, Wanted
-from node.config import ConfigError
+from node.api import ApiClient, Wanted
 from node.configuration import Configuration
 
 ANSWER_MS = 2_000
@@ -23,10 +22,7 @@ async def apply(
     async def check(old: Centre, new: Centre) -> Conflict | None:
         return address_taken(old, new) or await still_elsewhere(addresses, old, new)
 
-    try:
-        return await configuration.change(wanted, check)
-    except ConfigError as error:
-        raise Refused(str(error)) from None
+    return await configuration.change(wanted, check)
 
 
 def address_taken(old: Centre, new: Centre) -> Conflict | None:

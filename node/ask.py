@@ -23,11 +23,11 @@ ANSWER_MS = 2_000
 SWITCHOVER_MS = 5_000
 """How long a switchover may take, refusals included."""
 
-APPLY_MS = 10_000
-"""How long a change of the centre may take to be written..."""
+CENTRE_MS = 12_000
+"""How long it may take to compare and write the centre, or to show it..."""
 
 IN_FORCE_S = 5.0
-"""...and then to be what every shard decides by."""
+"""...and a change then to be what every shard decides by."""
 
 POLL_S = 0.2
 """Between two looks while waiting for a state."""
@@ -201,7 +201,7 @@ class Cluster:
         Unreachable."""
         document = await self.client.first(
             await self.addresses(),
-            lambda address: self.client.apply(address, wanted, timeout_ms=APPLY_MS),
+            lambda address: self.client.apply(address, wanted, timeout_ms=CENTRE_MS),
         )
         behind = await self._behind(document["version"]) if document["changed"] else []
         return {**document, "behind": behind}
@@ -227,7 +227,7 @@ class Cluster:
     async def _any(self, what: str, version: int = 0) -> Any:
         return await self.client.first(
             await self.addresses(),
-            lambda address: self.client.read(address, what, version=version, timeout_ms=ANSWER_MS),
+            lambda address: self.client.read(address, what, version=version, timeout_ms=CENTRE_MS),
         )
 
     async def set_agent(self, agent: str, state: str, reason: str) -> Any:

@@ -5,16 +5,16 @@ what stands. The file's place of a fault is told where there is a file.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Container
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
 import structlog
 from msgspec.structs import replace
 
-from calls.acceptable import Conflict, conflict, successor
+from calls.acceptable import Conflict, successor
 from calls.centre import Centre
 from cluster.io.clock import now_ms, wall_ms
 from cluster.io.nodes import START_MS
@@ -29,15 +29,14 @@ from cluster.io.versions import (
 )
 from cluster.process import shard_key
 from cluster.store import Store, StoreAway, StoreRefused, decode_key
+from node import beside
 from node.api import Refused, Wanted
-from node.centre_file import as_file, as_yaml
-from node.config import ConfigError, read_centre
-from node.difference import changes
 from node.events_db import at
-from node.yaml_tree import Tree, read_tree
 
 KEY = "configuration/centre"
 AGAIN_MS = 100
+BY_MAX = 200
+"""Characters that are kept of whoever made a version."""
 
 log = structlog.get_logger()
 
@@ -93,10 +92,20 @@ class Configuration:
         except Unreadable as error:
             raise StoreRefused(f"the centre in the store cannot be read: {error}") from None
 
-    async def write(self, centre: Centre, *, after: int, by: str) -> Stored:
-        """Raises Overtaken, TooLarge, NotKnown."""
+    async def write(
+        self,
+        centre: Centre,
+        *,
+        after: int,
+        by: str,
+        counts: Mapping[str, int] = MappingProxyType({}),
+    ) -> Stored:
+        """`counts`: what it changes. Raises Overtaken, TooLarge, NotKnown."""
         content = msgspec.json.encode(centre)
-        return read(await self._versions.write(content, after=after, by=by, at_ms=wall_ms()))
+        version = await self._versions.write(
+            content, after=after, by=by[:BY_MAX], at_ms=wall_ms(), about=counts
+        )
+        return read(version)
 
     async def first(self, centre: Callable[[], Centre], *, by: str) -> Stored:
         """What stands; where nothing does, the first version is `centre()`.
@@ -108,7 +117,8 @@ class Configuration:
             try:
                 found = await self.newest()
                 if found is None:
-                    return await self.write(centre(), after=0, by=by)
+                    first = centre()
+                    return await self.write(first, after=0, by=by, counts=beside.all_new(first))
             except Overtaken:
                 continue  # another node was first
             except StoreAway:
@@ -127,12 +137,12 @@ class Configuration:
             return False
         return key is None or bool(key.closed)
 
-    async def closed(self, centre: Centre) -> Container[str]:
+    async def closed(self, centre: Centre) -> Sequence[str]:
         """The shards of `centre.closing` of which nothing is left."""
         return [name for name in centre.closing if await self.is_closed(name)]
 
     async def change(self, wanted: Wanted, check: Check) -> dict[str, Any]:
-        """Make the next version, or tell what it would change. Raises Refused, ConfigError."""
+        """Make the next version, or tell what it would change. Raises Refused."""
         try:
             return await self._change(wanted, check)
         except NotKnown:
@@ -143,6 +153,8 @@ class Configuration:
             raise Refused("the store does not answer; nothing was changed") from None
         except StoreRefused as error:
             raise Refused(str(error)) from None
+        except beside.Failed as error:
+            raise Refused(f"the centres could not be compared: {error}") from None
         except TooLarge:
             raise Refused(f"the centre takes more than {MAX_BYTES} bytes in the store") from None
 
@@ -154,69 +166,88 @@ class Configuration:
             raise Refused(
                 f"the change was made for version {wanted.based_on}, and {stands.origin} stands"
             )
-        tree, centre = await self._wanted(wanted)
         closed = await self.closed(stands.centre)
-        found = conflict(stands.centre, centre, closed=closed) or await check(stands.centre, centre)
-        if found is not None:
-            raise complaint(found, tree)
-        differs = changes(stands.centre, centre)
+        back = None if wanted.text else (await self._find(wanted.version)).centre
+        found = await beside.compared(
+            beside.Compare(
+                stands=stands.centre,
+                closed=closed,
+                text=wanted.text,
+                file=wanted.file,
+                back=None if back is None else replace(back, closing={}),
+            )
+        )
+        if found.error:
+            raise Refused(found.error)
+        assert found.centre is not None
+        in_the_way = await check(stands.centre, found.centre)
+        if in_the_way is not None:
+            field = ".".join(in_the_way.path)
+            raise Refused(f"{found.places.get(field, field)}: {in_the_way.why}")
         version = stands.number
-        if differs and not wanted.dry_run:
-            fresh = successor(stands.centre, centre, closed=closed)
-            try:
-                version = (await self.write(fresh, after=version, by=wanted.by)).number
-            except Overtaken as overtaken:
-                newest = overtaken.newest
-                who = "another one" if newest is None else read(newest).origin
-                raise Refused(
-                    f"{who} came first; see keepline diff, and apply again if it is still right"
-                ) from None
-            log.info("centre changed", version=version, by=wanted.by, changes=len(differs))
-        return {"version": version, "changed": version != stands.number, "changes": differs}
+        if any(found.counts.values()) and not wanted.dry_run:
+            fresh = successor(stands.centre, found.centre, closed=closed)
+            version = await self._next(fresh, stands, wanted.by, found.counts)
+        return {
+            "version": version,
+            "changed": version != stands.number,
+            "changes": found.changes,
+        }
 
-    async def _wanted(self, wanted: Wanted) -> tuple[Tree | None, Centre]:
-        if wanted.text:
-            tree = read_tree(wanted.text.encode(), Path(wanted.file))
-            return tree, read_centre(tree)
-        return None, replace((await self._find(wanted.version)).centre, closing={})
+    async def _next(
+        self, centre: Centre, stands: Stored, by: str, counts: Mapping[str, int]
+    ) -> int:
+        try:
+            stored = await self.write(centre, after=stands.number, by=by, counts=counts)
+        except Overtaken as overtaken:
+            newest = overtaken.newest
+            who = "another one" if newest is None else read(newest).origin
+            raise Refused(
+                f"{who} came first; see keepline diff, and apply again if it is still right"
+            ) from None
+        log.info("centre changed", version=stored.number, by=stored.by, **counts)
+        return stored.number
 
     async def _find(self, number: int) -> Stored:
-        for stored in await self.all():
-            if number in (0, stored.number):
-                return stored
+        try:
+            found = await (self._versions.find(number) if number else self._versions.newest())
+            if found is not None:
+                return read(found)
+        except Unreadable as error:
+            raise Refused(f"the centre in the store cannot be read: {error}") from None
         raise Refused(f"there is no version {number}; see keepline config history")
 
     async def show(self, number: int) -> dict[str, Any]:
         """That version (0: the newest), as a document and as a file. Raises Refused."""
         try:
-            found = await self._find(number)
-        except (StoreAway, StoreRefused) as error:
-            raise Refused(str(error) or "the store does not answer") from None
+            stored = await self._find(number)
+            written = await beside.written(beside.Write(stored.centre))
+        except StoreAway:
+            raise Refused("the store does not answer") from None
+        except beside.Failed as error:
+            raise Refused(f"the centre could not be written: {error}") from None
         return {
-            "version": found.number,
-            "by": found.by,
-            "at": at(found.at_ms),
-            "centre": as_file(found.centre),
-            "closing": sorted(found.centre.closing),
-            "file": as_yaml(found.centre),
+            "version": stored.number,
+            "by": stored.by,
+            "at": at(stored.at_ms),
+            "centre": written.centre,
+            "closing": sorted(stored.centre.closing),
+            "file": written.file,
         }
 
     async def history(self) -> list[dict[str, Any]]:
         """The kept versions, the newest first, and how much each changed. Raises Refused."""
         try:
-            found = await self.all()
-        except (StoreAway, StoreRefused) as error:
-            raise Refused(str(error) or "the store does not answer") from None
-        rows = []
-        for place, stored in enumerate(found):
-            before = found[place + 1].centre if place + 1 < len(found) else None
-            known = before is not None or stored.number == 1
-            counted = dict.fromkeys(("added", "changed", "removed"), 0)
-            for change in changes(before, stored.centre) if known else ():
-                counted[change["change"]] += 1
-            row = {"version": stored.number, "by": stored.by, "at": at(stored.at_ms)}
-            rows.append(row | (counted if known else dict.fromkeys(counted)))
-        return rows
+            found = await self._versions.all()
+        except Unreadable as error:
+            raise Refused(f"the centre in the store cannot be read: {error}") from None
+        except StoreAway:
+            raise Refused("the store does not answer") from None
+        return [
+            {"version": version.number, "by": version.by, "at": at(version.at_ms)}
+            | {how: version.about.get(how) for how in ("added", "changed", "removed")}
+            for version in found
+        ]
 
     async def follow(self) -> AsyncGenerator[Stored | Unreadable, None]:
         """What stands, and each change."""
@@ -229,10 +260,3 @@ class Configuration:
                         yield read(found)
                     except Unreadable as error:
                         yield error
-
-
-def complaint(found: Conflict, tree: Tree | None) -> ConfigError | Refused:
-    """What is in a change's way, with its place in the file if there is one."""
-    if tree is None:
-        return Refused(f"{'.'.join(found.path)}: {found.why}")
-    return tree.wrong_at(found.path, found.why)

@@ -10,18 +10,19 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from calls.acceptable import conflict, successor
+from calls.acceptable import successor
 from calls.centre import Centre
 from cluster.io.sqlite import SqliteStore
 from cluster.io.versions import TooLarge
 from cluster.store import StoreAway, StoreRefused
 from node.addresses import taken
 from node.ask import who
-from node.configuration import Configuration, Stored, complaint
+from node.beside import Compare, all_new, compare
+from node.configuration import Configuration, Stored
 from node.difference import changes, line
 from node.directory import Directory
 from node.say import say
-from node.yaml_tree import read_file, read_tree
+from node.yaml_tree import read_file
 
 LINES = 20
 """So many changes are told at a start."""
@@ -32,10 +33,7 @@ class StartError(Exception):
 
 
 async def first_centre(directory: Directory, file: Path, wanted: Centre) -> Centre:
-    """The centre in force from now on. No node runs.
-
-    Raises ConfigError, StartError.
-    """
+    """The centre in force from now on. No node runs. Raises StartError."""
     store = SqliteStore(directory.store)
     try:
         await store.open()
@@ -54,7 +52,7 @@ async def _settled(configuration: Configuration, file: Path, wanted: Centre) -> 
     kept = await configuration.all()
     if not kept:
         _check_free(wanted, ())
-        await configuration.write(wanted, after=0, by=who())
+        await configuration.write(wanted, after=0, by=who(), counts=all_new(wanted))
         say(f"centre: version 1, from {file}")
         return wanted
     stands, *before = kept
@@ -73,12 +71,13 @@ async def _applied(
     configuration: Configuration, stands: Stored, file: Path, wanted: Centre
 ) -> Centre:
     closed = await configuration.closed(stands.centre)
-    found = conflict(stands.centre, wanted, closed=closed, is_stopped=True)
-    if found is not None:
-        raise complaint(found, read_tree(read_file(file), file))
+    text = read_file(file).decode()
+    found = compare(Compare(stands.centre, closed, text, str(file), is_stopped=True))
+    if found.error:
+        raise StartError(found.error)
     fresh = successor(stands.centre, wanted, closed=closed)
     _check_free(fresh, ())
-    version = await configuration.write(fresh, after=stands.number, by=who())
+    version = await configuration.write(fresh, after=stands.number, by=who(), counts=found.counts)
     say(f"centre: version {version.number}, from {file}; it was version {stands.number}")
     differs = [f"  {line(change)}" for change in changes(stands.centre, wanted)]
     for text in differs[:LINES]:

@@ -7,8 +7,9 @@ it puts the same bytes there. No number is given twice, and what a number holds 
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
+from types import MappingProxyType
 
 import msgspec
 
@@ -30,6 +31,8 @@ class Version(msgspec.Struct, frozen=True):
     """Who made it so."""
     at_ms: int
     """When: Unix time in ms."""
+    about: dict[str, int] = {}
+    """What he says of it in figures."""
 
 
 class Overtaken(Exception):
@@ -81,7 +84,15 @@ class Versions:
         found[newest.number] = newest
         return [found[number] for number in sorted(found, reverse=True)][:KEPT]
 
-    async def write(self, content: bytes, *, after: int, by: str, at_ms: int) -> Version:
+    async def write(
+        self,
+        content: bytes,
+        *,
+        after: int,
+        by: str,
+        at_ms: int,
+        about: Mapping[str, int] = MappingProxyType({}),
+    ) -> Version:
         """The version after number `after` (0: the first one).
 
         Raises Overtaken, TooLarge; NotKnown: it may still come to stand. Nothing is written
@@ -91,7 +102,7 @@ class Versions:
         newest = _decode(value)
         if (newest.number if newest else 0) != after:
             raise Overtaken(newest)
-        fresh = Version(after + 1, content, by, at_ms)
+        fresh = Version(after + 1, content, by, at_ms, dict(about))
         encoded = await asyncio.to_thread(_encode, fresh)
         if len(encoded) > MAX_BYTES:
             raise TooLarge

@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from calls import view
@@ -14,6 +15,7 @@ from cluster.store import decode_key
 from node import configuration
 from node.api import Refused, Wanted
 from node.applying import still_elsewhere
+from node.node import Node
 from tests.cluster.hosts import until
 from tests.node.nodes import Nodes, nodes
 from tests.node.running import free_udp_port
@@ -39,6 +41,11 @@ def centre(
 def asked(text: str = "", **more: Any) -> Wanted:
     plain = Wanted(text, "new.yaml" if text else "", 0, 0, dry_run=False, by="anna@desk")
     return plain._replace(**more)
+
+
+async def applied(node: Node, wanted: Wanted) -> Any:
+    """The document as it travels."""
+    return msgspec.json.decode(msgspec.json.encode(await node.apply(wanted)))
 
 
 def port_of(together: Nodes) -> int:
@@ -75,9 +82,9 @@ async def test_a_change_reaches_every_node_and_the_shard_and_twice_is_once(tmp_p
         other = next(node for node in two.up.values() if node is not active)
         file = centre(port_of(two), wrap_up="9s")
 
-        dry = await other.apply(asked(file, dry_run=True))
+        dry = await applied(other, asked(file, dry_run=True))
         assert (dry["version"], dry["changed"], len(dry["changes"])) == (1, False, 1)
-        done = await other.apply(asked(file))
+        done = await applied(other, asked(file))
         assert done == {
             "version": 2,
             "changed": True,
@@ -87,7 +94,7 @@ async def test_a_change_reaches_every_node_and_the_shard_and_twice_is_once(tmp_p
             ],
         }  # fmt: skip
         await in_force(two, 2)
-        again = await active.apply(asked(file))
+        again = await applied(active, asked(file))
         assert again == {"version": 2, "changed": False, "changes": []}
 
         assert active.host.shard("main").records["settings"].centre.queues["support"] == Queue(
@@ -98,17 +105,17 @@ async def test_a_change_reaches_every_node_and_the_shard_and_twice_is_once(tmp_p
         assert (status["shards"][0]["version"], status["shards"][0]["removed"]) == (2, False)
 
         history = await other.config_history()
-        assert [(row["version"], row["by"], row["changed"]) for row in history] == [
-            (2, "anna@desk", 1), (1, "node n1", 0),
+        assert [(row["version"], row["by"], row["added"], row["changed"]) for row in history] == [
+            (2, "anna@desk", 0, 1), (1, "node n1", 4, 0),
         ]  # fmt: skip
         assert "wrap_up: 9s" in (await other.config(0))["file"]
         assert "wrap_up" not in (await other.config(1))["file"]
         # Back to what it was: a version of its own, and the same centre.
-        back = await other.apply(asked(version=1))
+        back = await applied(other, asked(version=1))
         assert (back["version"], len(back["changes"])) == (3, 1)
         await in_force(two, 3)
         with pytest.raises(Refused, match="there is no version 9; see keepline config history"):
-            await other.apply(asked(version=9))
+            await applied(other, asked(version=9))
 
 
 async def test_a_change_that_cannot_be_is_refused_whole_with_its_line(tmp_path: Path) -> None:
@@ -127,9 +134,9 @@ async def test_a_change_that_cannot_be_is_refused_whole_with_its_line(tmp_path: 
             for text, why in wrong.items():
                 for dry_run in (True, False):
                     with pytest.raises(Refused, match=why):
-                        await node.apply(asked(text, dry_run=dry_run))
+                        await applied(node, asked(text, dry_run=dry_run))
         with pytest.raises(Refused, match="made for version 3, and version 1, by node n1, 20"):
-            await node.apply(asked(centre(port, wrap_up="9s"), based_on=3))
+            await applied(node, asked(centre(port, wrap_up="9s"), based_on=3))
         assert [row["version"] for row in await node.config_history()] == [1]
         assert list(await node.store.list("configuration/")) == [KEY]
 
@@ -141,7 +148,7 @@ async def test_of_two_who_change_the_same_version_one_is_told_of_the_other(tmp_p
         for n in range(10):
             results = await asyncio.gather(
                 *(
-                    node.apply(asked(centre(port, wrap_up=f"{10 * n + place}s"), by=name))
+                    applied(node, asked(centre(port, wrap_up=f"{10 * n + place}s"), by=name))
                     for place, (name, node) in enumerate(two.up.items(), start=1)
                 ),
                 return_exceptions=True,
@@ -161,7 +168,7 @@ async def test_a_shard_comes_and_goes_with_the_centre(tmp_path: Path) -> None:
         await three.serving(copies=3)
         main, south = port_of(three), free_udp_port()
 
-        await three.first.apply(asked(centre(main, south=south)))
+        await applied(three.first, asked(centre(main, south=south)))
         first = await three.serving(copies=3, shard="south")
         assert is_bound(south)
         await in_force(three, 2)
@@ -170,7 +177,7 @@ async def test_a_shard_comes_and_goes_with_the_centre(tmp_path: Path) -> None:
         second = await three.serving(copies=2, shard="south")
         assert second.host.states()["south"].epoch == 2
 
-        await three.first.apply(asked(centre(main)))
+        await applied(three.first, asked(centre(main)))
         await until(lambda: all("south" not in node.shards for node in three.up.values()), 10)
         assert not is_bound(south)
         key = decode_key((await three.first.store.read(shard_key("south")))[1])
@@ -181,7 +188,7 @@ async def test_a_shard_comes_and_goes_with_the_centre(tmp_path: Path) -> None:
         # A node that starts now has no part in it either, and it comes back with a later version.
         late = await three.start(first.options.name)
         assert list(late.shards) == ["main"]
-        await three.first.apply(asked(centre(main, south=south)))
+        await applied(three.first, asked(centre(main, south=south)))
         again = await three.serving(copies=3, shard="south")
         assert again.host.states()["south"].epoch == 3
 
@@ -190,10 +197,10 @@ async def test_a_shard_that_is_declared_again_before_it_is_closed_goes_on(tmp_pa
     async with nodes(tmp_path, 2) as two:
         await two.serving(copies=2)
         main, south = port_of(two), free_udp_port()
-        await two.first.apply(asked(centre(main, south=south)))
+        await applied(two.first, asked(centre(main, south=south)))
         active = await two.serving(copies=2, shard="south")
         active.following.look = lambda: None  # type: ignore[method-assign]  # it does not come to it
-        await two.first.apply(asked(centre(main)))
+        await applied(two.first, asked(centre(main)))
         await in_force(two, 3)
         assert active.centre.closing == {"south": Shard(("127.0.0.1", south))}
         row = next(
@@ -204,8 +211,8 @@ async def test_a_shard_that_is_declared_again_before_it_is_closed_goes_on(tmp_pa
         assert row["removed"] is True
         # Its address stays its own until then.
         with pytest.raises(Refused, match="is the address of shard south until its last call"):
-            await two.first.apply(asked(centre(main, south=south).replace("south", "east")))
-        await two.first.apply(asked(centre(main, south=south)))
+            await applied(two.first, asked(centre(main, south=south).replace("south", "east")))
+        await applied(two.first, asked(centre(main, south=south)))
         await in_force(two, 4)
         assert active.host.states()["south"].epoch == 1
         assert active.host.states()["south"].serving
@@ -214,7 +221,7 @@ async def test_a_shard_that_is_declared_again_before_it_is_closed_goes_on(tmp_pa
 async def test_a_node_begins_with_what_the_store_has_not_with_its_file(tmp_path: Path) -> None:
     async with nodes(tmp_path, 2) as two:
         await two.serving(copies=2)
-        await two.first.apply(asked(centre(port_of(two), wrap_up="9s")))
+        await applied(two.first, asked(centre(port_of(two), wrap_up="9s")))
         two.centre.unlink()
         await two.up.pop("n2").stop()
         late = await two.start("n2")
@@ -225,7 +232,7 @@ async def test_a_node_begins_with_what_the_store_has_not_with_its_file(tmp_path:
 async def test_a_node_that_cannot_read_the_centre_goes_on_and_says_so(tmp_path: Path) -> None:
     async with nodes(tmp_path, 1) as one:
         node = await one.serving(copies=1)
-        await node.apply(asked(centre(port_of(one), wrap_up="9s")))
+        await applied(node, asked(centre(port_of(one), wrap_up="9s")))
         await in_force(one, 2)
         _, good = await node.store.read(KEY)
         assert good is not None
@@ -236,7 +243,7 @@ async def test_a_node_that_cannot_read_the_centre_goes_on_and_says_so(tmp_path: 
         assert alarm.startswith("n1: the centre in the store cannot be read (")
         assert alarm.endswith("; version 2 goes on")
         with pytest.raises(Refused, match="the centre in the store cannot be read"):
-            await node.apply(asked(centre(port_of(one))))
+            await applied(node, asked(centre(port_of(one))))
 
         _, first = await node.store.read(f"{KEY}/00000001")
         assert first is not None
@@ -258,7 +265,7 @@ async def test_a_node_that_is_behind_does_not_turn_a_shard_back(tmp_path: Path) 
             """What it would do of a new version, it does not."""
 
         behind.following._adopt = deaf  # type: ignore[method-assign]
-        await active.apply(asked(centre(port, wrap_up="9s")))
+        await applied(active, asked(centre(port, wrap_up="9s")))
         await until(lambda: view.version(active.host.shard("main").records) == 2)
         assert await active.host.hand_over("main")
         after = await two.serving(copies=2)
