@@ -13,6 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cluster.identity import NotSecure
+from node import cert_cli
 from node.config import NAME, ConfigError, sip_address
 from node.directory import DirectoryError
 from node.options import NodeOptions
@@ -29,6 +31,8 @@ app = typer.Typer(
 
 config = typer.Typer(help="The versions of the centre.", no_args_is_help=True)
 app.add_typer(config, name="config")
+
+app.add_typer(cert_cli.app, name="cert")
 
 TABLE_ROWS = 40
 """Rows of a table when nothing else was asked; --json has no such limit."""
@@ -526,7 +530,7 @@ def run(words: list[str]) -> int:
         done = app(words or ["--help"], prog_name="keepline", standalone_mode=False)
     except typer.TyperException as error:  # wrongly asked
         return complain(error.format_message(), 2)
-    except (ConfigError, DirectoryError, StartError) as error:
+    except (ConfigError, DirectoryError, NotSecure, StartError) as error:
         return complain(str(error), 2)
     except Failed as error:
         return complain(str(error), 1)

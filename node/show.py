@@ -299,6 +299,16 @@ def listed(made: Table, rows: Sequence[Document], empty: str) -> RenderableType:
     return made if rows else Text(empty, "dim")
 
 
+def holders(rows: Sequence[Document]) -> RenderableType:
+    """Certificates: whose, and until when."""
+    made = table("who", "role", "until", "days>", "file")
+    for row in rows:
+        style = "red" if row["days"] < 0 else "yellow" if row["days"] < 14 else ""
+        days = Text("expired" if row["days"] < 0 else str(row["days"]), style)
+        made.add_row(row["who"], row["role"], row["until"], days, row["file"])
+    return made
+
+
 ROWS: dict[str, Callable[[Sequence[Document]], RenderableType]] = {
     "calls": calls,
     "queues": queues,
