@@ -12,6 +12,8 @@ import grpc
 import msgspec
 from grpc.aio import Channel, ServicerContext
 
+from cluster.certificate import why_distrusted
+from cluster.io.security import Open, Security, caller_of
 from keepline.v1 import api_pb2, api_pb2_grpc
 
 READABLE = ("status", "nodes", "calls", "queues", "agents", "cdr", "events", "failovers", "trace")
@@ -44,6 +46,10 @@ class Unreachable(Exception):
 
 class NoAnswer(Unreachable):
     """Nobody is there, or it took too long."""
+
+
+class Distrusted(Unreachable):
+    """One of the two does not believe the other's certificate."""
 
 
 class Reader(Protocol):
@@ -170,7 +176,7 @@ class ApiServicer(api_pb2_grpc.ApiServicer):
             version=request.version,
             based_on=request.based_on,
             dry_run=request.dry_run,
-            by=request.by,
+            by=str(caller_of(context) or request.by),
         )
         return await answer(context, self.reader.apply(wanted))
 
@@ -194,13 +200,19 @@ def serve_api(server: grpc.aio.Server, reader: Reader) -> None:
 class ApiClient:
     """The commands' side: asks nodes by address, over channels that are kept until `close`."""
 
-    def __init__(self) -> None:
+    def __init__(self, security: Security | None = None) -> None:
+        self._security = security or Open()
         self._channels: dict[str, Channel] = {}
+
+    @property
+    def is_secure(self) -> bool:
+        """Do we show a certificate?"""
+        return self._security.is_secure
 
     def _stub(self, address: str) -> api_pb2_grpc.ApiStub:
         channel = self._channels.get(address)
         if channel is None:
-            channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+            channel = self._security.channel(address, CHANNEL_OPTIONS)
             self._channels[address] = channel
         return api_pb2_grpc.ApiStub(channel)
 
@@ -260,15 +272,25 @@ class ApiClient:
         limit: int = 0,
         timeout_ms: int,
     ) -> dict[str, Any]:
-        """Every node's document by its name; None where there was no answer. Raises Refused."""
+        """Every node's document by its name; None where there was no answer.
 
-        async def one(address: str) -> Any:
+        Raises Refused; Distrusted if no node answers and a certificate is why.
+        """
+        distrusted: dict[str, Distrusted] = {}
+
+        async def one(node: str, address: str) -> Any:
             try:
                 return await self.read(address, what, call=call, limit=limit, timeout_ms=timeout_ms)
+            except Distrusted as error:
+                distrusted[node] = error
             except Unreachable:
-                return None
+                pass
+            return None
 
-        answers = await asyncio.gather(*map(one, addresses.values()))
+        answers = await asyncio.gather(*(one(*known) for known in addresses.items()))
+        if distrusted and all(answer is None for answer in answers):
+            node = min(distrusted)
+            raise Distrusted(f"node {node}: {distrusted[node]}")
         return dict(zip(addresses, answers, strict=True))
 
     async def first(
@@ -276,13 +298,16 @@ class ApiClient:
     ) -> Any:
         """The first answer when node after node is asked. Raises Refused, NotHere, Unreachable."""
         last: Exception = NoAnswer("no node answers")
-        for address in addresses.values():
+        for node, address in addresses.items():
             try:
                 return await ask(address)
             except NotHere as refused:
                 last = refused
             except NoAnswer:
                 continue
+            except Distrusted as failed:
+                if not isinstance(last, NotHere | Distrusted):
+                    last = Distrusted(f"node {node}: {failed}")
             except Unreachable as failed:
                 last = last if isinstance(last, NotHere) else failed
         raise last
@@ -302,8 +327,12 @@ async def asked(request: Awaitable[api_pb2.Document]) -> Any:
         code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.FAILED_PRECONDITION:
         raise NotHere(details)
-    if code is grpc.StatusCode.INVALID_ARGUMENT:
+    if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.PERMISSION_DENIED):
         raise Refused(details)
+    if why := why_distrusted(details):
+        raise Distrusted(why)
+    if "failed to connect" in details and "Socket closed" in details:
+        raise Distrusted("it lets nobody in without a certificate that it believes (--tls DIR)")
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         raise NoAnswer("no answer")
     raise Unreachable(f"the node failed: {details or code.name}")

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from cluster.io.security import Security
 from node import events_db, merge
 from node.api import ApiClient, NoAnswer, NotHere, Refused, Unreachable, Wanted
 from node.config import read_centre
@@ -60,6 +61,9 @@ class Cluster:
         if not known:
             where = self.directory.path
             raise NoCluster(f"{where}: no cluster was started here; keepline up --data {where}")
+        if any(node.get("tls") for node in known) and not self.client.is_secure:
+            where = self.directory.path
+            raise NoCluster(f"{where}: its nodes ask for a certificate: --tls DIR or KEEPLINE_TLS")
         return known + await self._joined({node["name"]: node["api"] for node in known})
 
     async def _joined(self, known: dict[str, str]) -> list[dict[str, Any]]:
@@ -100,12 +104,13 @@ class Cluster:
         """The status once the cluster takes calls. Raises NoCluster when that takes longer."""
         deadline = time.monotonic() + timeout_ms / 1_000
         while True:
-            lacks = "no cluster was started there"
-            with contextlib.suppress(NoCluster, Unreachable):
+            try:
                 status = await self.status(timeout_ms=500)
                 lacks = merge.missing(status)
                 if not lacks:
                     return status
+            except (NoCluster, Unreachable) as error:
+                lacks = str(error)
             if time.monotonic() > deadline:
                 raise NoCluster(f"not ready after {timeout_ms / 1_000:g} s: {lacks}")
             await asyncio.sleep(POLL_S)
@@ -263,9 +268,11 @@ def who() -> str:
 
 
 @contextlib.asynccontextmanager
-async def cluster(data: Path | None, connect: str | None) -> AsyncIterator[Cluster]:
+async def cluster(
+    data: Path | None, connect: str | None, security: Security | None = None
+) -> AsyncIterator[Cluster]:
     """The cluster, with its connections closed at the end."""
-    client = ApiClient()
+    client = ApiClient(security)
     try:
         yield Cluster(client, data, connect)
     finally:

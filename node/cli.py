@@ -17,7 +17,7 @@ from cluster.identity import NotSecure
 from node import cert_cli
 from node.config import NAME, ConfigError, sip_address
 from node.directory import DirectoryError
-from node.options import NodeOptions
+from node.options import NodeOptions, tls_files
 from node.yaml_tree import duration_ms
 
 app = typer.Typer(
@@ -31,7 +31,6 @@ app = typer.Typer(
 
 config = typer.Typer(help="The versions of the centre.", no_args_is_help=True)
 app.add_typer(config, name="config")
-
 app.add_typer(cert_cli.app, name="cert")
 
 TABLE_ROWS = 40
@@ -46,6 +45,10 @@ Data = Annotated[
 Connect = Annotated[
     str | None,
     typer.Option("--connect", envvar="KEEPLINE_CONNECT", help="HOST:PORT of any node."),
+]
+Tls = Annotated[
+    Path | None,
+    typer.Option("--tls", envvar="KEEPLINE_TLS", help="The folder with your certificate."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Call = Annotated[str, typer.Option("--call", help="Only this call: its id or its Call-ID.")]
@@ -78,6 +81,10 @@ def up(
     ] = None,
     site: Site = "",
     steady: Steady = "30s",
+    tls: Annotated[
+        Path | None,
+        typer.Option("--tls", help="The folder of keepline cert, with certificates of n1, n2, …"),
+    ] = None,
 ) -> None:
     """Run a cluster on this machine, in the foreground. Ctrl-C stops it in order."""
     from node.up import plan, run
@@ -85,7 +92,7 @@ def up(
     if sounds and not sounds.is_dir():
         raise typer.BadParameter(f"{sounds} is no folder", param_hint="--sounds")
     ports = checked_ports(media_ports)
-    made = plan(centre, data, nodes, media_ports=ports, sounds=sounds, site=site)
+    made = plan(centre, data, nodes, media_ports=ports, sounds=sounds, site=site, tls=tls)
     made.steady_ms = checked_time(steady, "--steady")
     raise typer.Exit(run(made))
 
@@ -111,6 +118,13 @@ def node(
     ] = 0,
     site: Site = "",
     steady: Steady = "30s",
+    tls: Annotated[
+        Path | None,
+        typer.Option("--tls", help="The folder with ca.crt, tls.crt and tls.key of this node."),
+    ] = None,
+    tls_ca: Annotated[Path | None, typer.Option("--tls-ca", help="Instead: the CA's file,")] = None,
+    tls_cert: Annotated[Path | None, typer.Option("--tls-cert", help="the certificate's,")] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="and its key's.")] = None,
 ) -> None:
     """Run one node in the foreground."""
     known = checked_peers(peers)
@@ -126,6 +140,7 @@ def node(
         metrics_port=metrics_port,
         site=site,
         steady_ms=checked_time(steady, "--steady"),
+        tls=tls_files(tls, tls_ca, tls_cert, tls_key),
     )
     import uvloop
 
@@ -140,6 +155,7 @@ def node(
 def status(
     data: Data = None,
     connect: Connect = None,
+    tls: Tls = None,
     as_json: Json = False,
     wait: Annotated[
         str, typer.Option("--wait", metavar="ready", help="Wait until the cluster takes calls.")
@@ -156,7 +172,7 @@ def status(
     async def read(cluster: Any) -> Any:
         return await (cluster.ready(timeout_ms) if wait else cluster.status())
 
-    document = with_cluster(data, connect, read)
+    document = with_cluster(data, connect, tls, read)
     from node import show
 
     put(document, as_json, show.status)
@@ -165,53 +181,65 @@ def status(
 
 
 @app.command()
-def calls(data: Data = None, connect: Connect = None, as_json: Json = False) -> None:
+def calls(
+    data: Data = None, connect: Connect = None, tls: Tls = None, as_json: Json = False
+) -> None:
     """The calls of this moment."""
-    put_rows("calls", data, connect, as_json)
+    put_rows("calls", data, connect, tls, as_json)
 
 
 @app.command()
-def queues(data: Data = None, connect: Connect = None, as_json: Json = False) -> None:
+def queues(
+    data: Data = None, connect: Connect = None, tls: Tls = None, as_json: Json = False
+) -> None:
     """The queues and who waits in them."""
-    put_rows("queues", data, connect, as_json)
+    put_rows("queues", data, connect, tls, as_json)
 
 
 @app.command()
-def agents(data: Data = None, connect: Connect = None, as_json: Json = False) -> None:
+def agents(
+    data: Data = None, connect: Connect = None, tls: Tls = None, as_json: Json = False
+) -> None:
     """The agents and their states."""
-    put_rows("agents", data, connect, as_json)
+    put_rows("agents", data, connect, tls, as_json)
 
 
 @app.command()
 def cdr(
     data: Data = None,
     connect: Connect = None,
+    tls: Tls = None,
     as_json: Json = False,
     call: Call = "",
     limit: Limit = 0,
 ) -> None:
     """One record for each call that has ended."""
-    put_history("cdr", data, connect, as_json, call, limit)
+    put_history("cdr", data, connect, tls, as_json, call, limit)
 
 
 @app.command()
 def events(
     data: Data = None,
     connect: Connect = None,
+    tls: Tls = None,
     as_json: Json = False,
     call: Call = "",
     limit: Limit = 0,
 ) -> None:
     """What happened, fact by fact."""
-    put_history("events", data, connect, as_json, call, limit)
+    put_history("events", data, connect, tls, as_json, call, limit)
 
 
 @app.command()
 def failovers(
-    data: Data = None, connect: Connect = None, as_json: Json = False, limit: Limit = 0
+    data: Data = None,
+    connect: Connect = None,
+    tls: Tls = None,
+    as_json: Json = False,
+    limit: Limit = 0,
 ) -> None:
     """Every switch of a shard to another node: why, and how long each step of it took."""
-    put_history("failovers", data, connect, as_json, "", limit)
+    put_history("failovers", data, connect, tls, as_json, "", limit)
 
 
 @app.command()
@@ -219,10 +247,11 @@ def trace(
     call: Annotated[str, typer.Argument(help="The id of a call, or a Call-ID.")],
     data: Data = None,
     connect: Connect = None,
+    tls: Tls = None,
     as_json: Json = False,
 ) -> None:
     """A call's life in order: messages, decisions, epochs."""
-    document = with_cluster(data, connect, lambda cluster: cluster.trace(call))
+    document = with_cluster(data, connect, tls, lambda cluster: cluster.trace(call))
     from node import show
 
     put(document, as_json, show.trace)
@@ -233,6 +262,7 @@ def drain(
     name: Annotated[str, typer.Argument(metavar="NODE", help="The node's name.")],
     data: Data = None,
     connect: Connect = None,
+    tls: Tls = None,
     as_json: Json = False,
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="TIME", help="How long it may take.")
@@ -240,7 +270,7 @@ def drain(
 ) -> None:
     """Keep a node from leading shards, with no call lost; then it may be switched off."""
     timeout_ms = checked_time(timeout)
-    document = with_cluster(data, connect, lambda cluster: cluster.drain(name, timeout_ms))
+    document = with_cluster(data, connect, tls, lambda cluster: cluster.drain(name, timeout_ms))
     from node import show
 
     put(document, as_json, show.drained)
@@ -251,10 +281,11 @@ def undrain(
     name: Annotated[str, typer.Argument(metavar="NODE", help="The node's name.")],
     data: Data = None,
     connect: Connect = None,
+    tls: Tls = None,
     as_json: Json = False,
 ) -> None:
     """Let a node that drains take part again."""
-    document = with_cluster(data, connect, lambda cluster: cluster.undrain(name))
+    document = with_cluster(data, connect, tls, lambda cluster: cluster.undrain(name))
     put(document, as_json, lambda _: f"{name} drains no more")
 
 
@@ -263,10 +294,11 @@ def forget(
     name: Annotated[str, typer.Argument(metavar="NODE", help="The node's name.")],
     data: Data = None,
     connect: Connect = None,
+    tls: Tls = None,
     as_json: Json = False,
 ) -> None:
     """Miss a node no more that is gone for good."""
-    document = with_cluster(data, connect, lambda cluster: cluster.forget(name))
+    document = with_cluster(data, connect, tls, lambda cluster: cluster.forget(name))
     put(document, as_json, lambda _: f"{name} is forgotten")
 
 
@@ -278,10 +310,11 @@ def switchover(
     ] = "",
     data: Data = None,
     connect: Connect = None,
+    tls: Tls = None,
     as_json: Json = False,
 ) -> None:
     """Hand one shard to another node, with every call."""
-    document = with_cluster(data, connect, lambda cluster: cluster.switchover(name, to))
+    document = with_cluster(data, connect, tls, lambda cluster: cluster.switchover(name, to))
     from node import show
 
     put(document, as_json, show.switched)
@@ -293,13 +326,16 @@ def agent(
     state: Annotated[str, typer.Argument(metavar="ready|not_ready|signed_out")],
     data: Data = None,
     connect: Connect = None,
+    tls: Tls = None,
     as_json: Json = False,
     reason: Annotated[str, typer.Option("--reason", help="Why, in a word.")] = "",
 ) -> None:
     """Bring an agent into a state."""
     if state not in ("ready", "not_ready", "signed_out"):
         raise typer.BadParameter(f"{state!r} is not ready, not_ready or signed_out")
-    document = with_cluster(data, connect, lambda cluster: cluster.set_agent(name, state, reason))
+    document = with_cluster(
+        data, connect, tls, lambda cluster: cluster.set_agent(name, state, reason)
+    )
     put(document, as_json, lambda _: f"agent {name} is {state}")
 
 
@@ -313,6 +349,7 @@ def apply(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
     data: Data = None,
     connect: Connect = None,
+    tls: Tls = None,
     as_json: Json = False,
 ) -> None:
     """Change the centre of a running cluster, live; all of it or nothing."""
@@ -321,7 +358,7 @@ def apply(
     if (file is None) == (version is None):
         raise typer.BadParameter("-f CENTRE.yaml or --version N is needed")
     wanted = wanted_change(file, version or 0, based_on, dry_run=dry_run)
-    document = with_cluster(data, connect, lambda cluster: cluster.apply(wanted))
+    document = with_cluster(data, connect, tls, lambda cluster: cluster.apply(wanted))
     from node import show
 
     put_text(document | {"dry_run": dry_run}, as_json, show.applied)
@@ -332,6 +369,7 @@ def diff(
     file: File = None,
     data: Data = None,
     connect: Connect = None,
+    tls: Tls = None,
     as_json: Json = False,
 ) -> None:
     """What applying a file would change. Exit status: 0 nothing, 1 something, 2 it cannot be."""
@@ -341,7 +379,7 @@ def diff(
         raise typer.BadParameter("-f CENTRE.yaml is needed")
     wanted = wanted_change(file, 0, 0, dry_run=True)
     try:
-        document = with_cluster(data, connect, lambda cluster: cluster.apply(wanted))
+        document = with_cluster(data, connect, tls, lambda cluster: cluster.apply(wanted))
     except Failed as error:
         raise typer.Exit(complain(str(error), 2)) from None
     from node import show
@@ -357,19 +395,22 @@ def config_show(
     ] = 0,
     data: Data = None,
     connect: Connect = None,
+    tls: Tls = None,
     as_json: Json = False,
 ) -> None:
     """A version of the centre, as a file that keepline apply takes."""
-    document = with_cluster(data, connect, lambda cluster: cluster.config(version))
+    document = with_cluster(data, connect, tls, lambda cluster: cluster.config(version))
     from node import show
 
     put_text(document, as_json, show.centre)
 
 
 @config.command(name="history")
-def config_history(data: Data = None, connect: Connect = None, as_json: Json = False) -> None:
+def config_history(
+    data: Data = None, connect: Connect = None, tls: Tls = None, as_json: Json = False
+) -> None:
     """The versions of the centre: who made them, when, and how much each changed."""
-    rows = with_cluster(data, connect, lambda cluster: cluster.config_history())
+    rows = with_cluster(data, connect, tls, lambda cluster: cluster.config_history())
     from node import show
 
     put(rows, as_json, show.versions)
@@ -436,7 +477,10 @@ class Failed(Exception):
 
 
 def with_cluster(
-    data: Path | None, connect: str | None, ask: Callable[[Any], Awaitable[Any]]
+    data: Path | None,
+    connect: str | None,
+    tls: Path | None,
+    ask: Callable[[Any], Awaitable[Any]],
 ) -> Any:
     """What `ask` finds out from the cluster."""
     if not data and not connect:
@@ -446,8 +490,14 @@ def with_cluster(
     from node.api import Refused, Unreachable
     from node.ask import NoCluster, cluster
 
+    security = None
+    if tls:
+        from cluster.io.security import Secure, files_in
+
+        security = Secure(files_in(tls))
+
     async def asked() -> Any:
-        async with cluster(data, connect) as found:
+        async with cluster(data, connect, security) as found:
             return await ask(found)
 
     try:
@@ -471,19 +521,27 @@ def put_text(document: Any, as_json: bool, shown: Callable[[Any], str]) -> None:
     typer.echo(json.dumps(document, ensure_ascii=False) if as_json else shown(document))
 
 
-def put_rows(what: str, data: Path | None, connect: str | None, as_json: bool) -> None:
-    rows = with_cluster(data, connect, lambda cluster: cluster.rows(what))
+def put_rows(
+    what: str, data: Path | None, connect: str | None, tls: Path | None, as_json: bool
+) -> None:
+    rows = with_cluster(data, connect, tls, lambda cluster: cluster.rows(what))
     from node.show import ROWS
 
     put(rows, as_json, ROWS[what])
 
 
 def put_history(
-    what: str, data: Path | None, connect: str | None, as_json: bool, call: str, limit: int
+    what: str,
+    data: Path | None,
+    connect: str | None,
+    tls: Path | None,
+    as_json: bool,
+    call: str,
+    limit: int,
 ) -> None:
     limit = limit if limit or as_json else TABLE_ROWS
     rows = with_cluster(
-        data, connect, lambda cluster: cluster.history(what, call=call, limit=limit)
+        data, connect, tls, lambda cluster: cluster.history(what, call=call, limit=limit)
     )
     from node.show import ROWS
 

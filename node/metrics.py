@@ -32,6 +32,7 @@ HELP = {
     "keepline_media_up": "1 while the media server answers",
     "keepline_loop_lag_seconds": "Worst lateness of the event loop in the last second",
     "keepline_commit_seconds": "How long steps wait for their commit, averaged over a second",
+    "keepline_refused_total": "Calls that the role of the caller's certificate does not allow",
     "keepline_alarms": "Alarms that stand",
 }
 

@@ -22,6 +22,7 @@ from calls.machine import Calls
 from cluster.io.clock import wall_ms
 from cluster.io.host import Host, ShardSpec
 from cluster.io.process import this_process
+from cluster.io.security import Secure
 from cluster.io.sqlite import SqliteStore
 from cluster.placement import Policy
 from cluster.store import StoreAway
@@ -64,7 +65,10 @@ class Node:
     """What `keepline node` runs."""
 
     def __init__(self, options: NodeOptions, broken: Callable[[BaseException], None]) -> None:
-        """`broken`: a bug has left the node in a state that is not to be believed."""
+        """`broken`: a bug has left the node in a state that is not to be believed.
+
+        Raises NotSecure.
+        """
         self.options = options
         self.directory = Directory(options.data)
         self.database = EventsDb(self.directory.events)
@@ -95,6 +99,7 @@ class Node:
             note=note,
             broken=broken,
             fence=lambda process: self.mover.fence(process),
+            security=Secure(options.tls, node=options.name) if options.tls else None,
             services=lambda server: serve_api(server, self),
         )
         self.following = Following(
@@ -357,6 +362,7 @@ class Node:
     def _alarms(self, missing: Mapping[str, int]) -> list[str]:
         """`missing`: the calls that are unaccounted for, of each shard that is served here."""
         found = [shard.outbox.alarm for shard in self.shards.values() if shard.outbox.alarm]
+        found += self.host.link_alarms
         if not self.media.is_up:
             found.append(f"media server {MEDIA_NAME} is not reached by {self.options.name}")
         if not self.directory.store.exists():
@@ -505,6 +511,8 @@ class Node:
             for kind, value in shard.counters.items():
                 samples.append(Sample("keepline_sip_messages_total", value, label | {"kind": kind}))
             samples.append(Sample("keepline_outbox_bytes", shard.outbox.bytes, label))
+        for role, times in self.host.refused.items():
+            samples.append(Sample("keepline_refused_total", times, {"role": role}))
         samples.append(Sample("keepline_loop_lag_seconds", self.host.loop_late_max_ms / 1000, {}))
         self.host.loop_late_max_ms = 0
         samples.append(Sample("keepline_alarms", len(self._alarms(missing)), {}))

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from cluster.identity import Files, NotSecure
 from cluster.placement import STEADY_MS
 
 
@@ -23,8 +24,25 @@ class NodeOptions:
     site: str = ""
     steady_ms: int = STEADY_MS
     """A node must be up for so long before shards move to it that need not."""
+    tls: Files | None = None
+    """This node's certificate; None: it uses nothing but loopback."""
 
     @property
     def listen(self) -> str:
         """Where this node's link and API listen."""
         return self.peers[self.name]
+
+
+def tls_files(
+    folder: Path | None, ca: Path | None, cert: Path | None, key: Path | None
+) -> Files | None:
+    """The files of a folder, or those that are named one by one. Raises NotSecure."""
+    if folder and not (ca or cert or key):
+        from cluster.io.security import files_in
+
+        return files_in(folder)
+    if ca and cert and key and not folder:
+        return Files(ca, cert, key)
+    if folder or ca or cert or key:
+        raise NotSecure("--tls alone, or --tls-ca, --tls-cert and --tls-key together")
+    return None

@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 
 async def run_node(options: NodeOptions) -> None:
-    """Run until SIGTERM or SIGINT. Raises ConfigError, DirectoryError."""
+    """Run until SIGTERM or SIGINT. Raises ConfigError, DirectoryError, NotSecure."""
     directory = Directory(options.data)
     directory.prepare()
     directory.check_store()

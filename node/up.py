@@ -20,7 +20,9 @@ from pathlib import Path
 
 from calls.centre import Centre
 from cluster import placement
+from cluster.identity import Files
 from cluster.io.clock import now_ms
+from cluster.io.security import Secure, files_in
 from media_servers.io import launch
 from node.config import load_centre
 from node.directory import Directory
@@ -72,9 +74,15 @@ class Plan:
     sounds: Path | None = None
     site: str = ""
     steady_ms: int = placement.STEADY_MS
+    tls: dict[str, Files] = field(default_factory=dict)
+    """Node name to its certificate; empty: none has one."""
     links: dict[str, str] = field(default_factory=dict)
     """Node name to the address of its link and API."""
     metrics: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        return [f"n{number + 1}" for number in range(self.nodes)]
 
 
 def plan(
@@ -85,13 +93,19 @@ def plan(
     media_ports: tuple[int, int],
     sounds: Path | None,
     site: str,
+    tls: Path | None = None,
 ) -> Plan:
-    """The checked plan. Raises ConfigError, DirectoryError, StartError."""
+    """The checked plan. Raises ConfigError, DirectoryError, NotSecure, StartError."""
     centre = load_centre(centre_file)
     directory = Directory(data)
     directory.prepare()
     directory.check_store()
-    return Plan(centre_file, centre, directory, nodes, media_ports, sounds, site)
+    made = Plan(centre_file, centre, directory, nodes, media_ports, sounds, site)
+    if tls:
+        made.tls = {name: files_in(tls.absolute() / name) for name in made.names}
+        for name, files in made.tls.items():
+            Secure(files, node=name)
+    return made
 
 
 def run(plan: Plan) -> int:
@@ -101,9 +115,8 @@ def run(plan: Plan) -> int:
     """
     lock = plan.directory.take()
     plan.centre = asyncio.run(first_centre(plan.directory, plan.centre_file, plan.centre))
-    names = [f"n{number + 1}" for number in range(plan.nodes)]
     ports = free_ports(2 * plan.nodes)
-    for name in names:
+    for name in plan.names:
         plan.links[name] = f"127.0.0.1:{next(ports)}"
         plan.metrics[name] = next(ports)
     return Supervisor(plan, lock).run()
@@ -245,6 +258,7 @@ class Supervisor:
                 "link": self.plan.links[child.name],
                 "metrics": f"127.0.0.1:{self.plan.metrics[child.name]}",
                 "site": self.plan.site,
+                "tls": child.name in self.plan.tls,
             }
             for child in self.nodes
         ]
@@ -289,6 +303,7 @@ def keepline(*words: str) -> list[str]:
 
 def node_command(plan: Plan, name: str) -> list[str]:
     peers = ",".join(f"{node}={address}" for node, address in plan.links.items())
+    tls = plan.tls.get(name)
     return keepline(
         "node",
         f"--name={name}",
@@ -298,6 +313,7 @@ def node_command(plan: Plan, name: str) -> list[str]:
         f"--metrics-port={plan.metrics[name]}",
         f"--site={plan.site}",
         f"--steady={plan.steady_ms}ms",
+        *([f"--tls={tls.cert.parent}"] if tls else []),
     )
 
 

@@ -23,6 +23,7 @@ from cluster.io.link import Links
 from cluster.io.nodes import Nodes
 from cluster.io.placer import Placer
 from cluster.io.process import is_gone, this_process
+from cluster.io.security import Open, Security
 from cluster.io.shard import ShardIo
 from cluster.machine import Machine
 from cluster.messages import Message, Prepare, Prepared, Release, Released
@@ -106,6 +107,7 @@ class Host:
         site: str = "",
         policy: Policy = DEFAULT,
         incarnation: str = "",
+        security: Security | None = None,
         services: Callable[[grpc.aio.Server], None] = lambda server: None,
     ) -> None:
         """`peers`: the address "ip:port" of the links of this node, and of those it is to know from
@@ -138,6 +140,8 @@ class Host:
             peers={name: address for name, address in peers.items() if name != node},
             receiver=self,
             guard=broken,
+            security=security or Open(),
+            note=note,
             services=services,
         )
         self._met: tuple[dict[str, str], frozenset[str]] = (dict(peers), frozenset())
@@ -379,6 +383,16 @@ class Host:
     def frames_sent(self) -> int:
         """Frames to other nodes so far."""
         return self._links.counters["frames_sent"]
+
+    @property
+    def link_alarms(self) -> list[str]:
+        """What somebody must look after about the links of this node."""
+        return self._links.alarms
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """How many calls were turned away here, by the role of the caller's certificate."""
+        return self._links.refusals.counts
 
     async def all_processes(self) -> list[Process]:
         """All that are written down, also such as are gone; the last list if the store is away."""

@@ -9,12 +9,16 @@ import errno
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import grpc
 import grpc.aio
 
+from cluster.certificate import why_distrusted
+from cluster.identity import Identity, NotSecure
 from cluster.io import wire
+from cluster.io.guard import Guard, Refusals
+from cluster.io.security import Note, Security, caller_of
 from cluster.messages import Message
 from keepline.v1 import replication_pb2 as pb
 from keepline.v1 import replication_pb2_grpc as rpc
@@ -25,6 +29,8 @@ FRAME_BYTES = 8 << 20
 MAX_WAITING = 2_000
 """Messages that wait for one peer; beyond that all are dropped and the protocol asks again."""
 REDIAL_MS = 30
+REFUSED_MS = 1_000
+"""Who was turned away, or turned the peer away, tries again after this."""
 PROBE_MS = 100
 NAME = "keepline-node"
 """In a stream's initial metadata: the node that answers."""
@@ -67,6 +73,8 @@ class _Outgoing:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     is_up: bool = False
     task: "asyncio.Task[None] | None" = None
+    refused: str = ""
+    """Why one of the two turned the other away; stands until the link is up."""
 
 
 class Links(rpc.ReplicationServicer):
@@ -81,10 +89,19 @@ class Links(rpc.ReplicationServicer):
         peers: Mapping[str, str],
         receiver: Receiver,
         guard: Callable[[BaseException], None],
+        security: Security,
+        note: Note,
         services: Callable[[grpc.aio.Server], None] = lambda server: None,
     ) -> None:
-        """`services` adds what else shall answer at this address."""
+        """`services` adds what else shall answer at this address.
+
+        Raises NotSecure if an address may not be used with this `security`.
+        """
+        security.permit({node: listen, **peers})
         self._node = node
+        self._security = security
+        self._note = note
+        self.refusals = Refusals(note)
         self._services = services
         self._incarnation = incarnation
         self._listen = listen
@@ -95,6 +112,7 @@ class Links(rpc.ReplicationServicer):
         self._stream_n = 0
         self._server: grpc.aio.Server | None = None
         self._open: dict[asyncio.Task[object], None] = {}
+        self._watch: asyncio.Task[None] | None = None
         self._is_started = False
         self._stopping = False
         self.counters = dict.fromkeys(
@@ -112,17 +130,21 @@ class Links(rpc.ReplicationServicer):
             except OSError as error:
                 why = f"cannot listen on {self._listen}: {error.strerror}"
                 raise OSError(error.errno, why) from None
-        server = self._server = grpc.aio.server(options=_SERVER)
+        security = self._security
+        guards = [Guard(self.refusals)] if security.is_secure else []
+        server = self._server = grpc.aio.server(interceptors=guards, options=_SERVER)
         rpc.add_ReplicationServicer_to_server(self, server)
         self._services(server)
         try:
-            bound = server.add_insecure_port(self._listen)
+            bound = security.add_port(server, self._listen)
         except RuntimeError as error:
             raise OSError(errno.EADDRINUSE, str(error)) from error
         if bound != int(port):
             raise OSError(errno.EADDRINUSE, f"cannot listen on {self._listen}")
         await server.start()
         self._is_started = True
+        self._watch = asyncio.create_task(self._security.watch(self._note))
+        self._watch.add_done_callback(self._task_ended)
         for out in self._out.values():
             self._begin(out)
 
@@ -143,10 +165,15 @@ class Links(rpc.ReplicationServicer):
             out.task.cancel()
 
     def _begin(self, out: _Outgoing) -> None:
+        try:
+            self._security.permit({out.node: out.address})
+        except NotSecure as error:
+            self._refuse(out, str(error))
+            return
         out.task = asyncio.create_task(self._dial(out))
-        out.task.add_done_callback(self._dialled)
+        out.task.add_done_callback(self._task_ended)
 
-    def _dialled(self, task: "asyncio.Task[None]") -> None:
+    def _task_ended(self, task: "asyncio.Task[None]") -> None:
         """A link is dialled for ever: it ended by a bug, and without it this node is cut off."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self._guard(error)
@@ -155,6 +182,8 @@ class Links(rpc.ReplicationServicer):
         """Close everything. May be called again."""
         self._stopping = True
         tasks = [out.task for out in self._out.values() if out.task is not None]
+        if self._watch is not None:
+            tasks.append(self._watch)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -167,6 +196,15 @@ class Links(rpc.ReplicationServicer):
     def is_up(self, node: str) -> bool:
         out = self._out.get(node)
         return out is not None and out.is_up
+
+    @property
+    def alarms(self) -> list[str]:
+        """What somebody must look after, about certificates and who was refused."""
+        refused = [out for out in self._out.values() if out.refused]
+        return [
+            *self._security.alarms,
+            *(f"{self._node} has no link to {out.node}: {out.refused}" for out in refused),
+        ]
 
     def send(self, node: str, shard: str, message: Message) -> None:
         """In order while the stream lasts; dropped if there is none."""
@@ -200,22 +238,47 @@ class Links(rpc.ReplicationServicer):
     # -- outgoing ----------------------------------------------------------------------------------
 
     async def _dial(self, out: _Outgoing) -> None:
-        async with grpc.aio.insecure_channel(out.address, options=_CHANNEL) as channel:
-            stub = rpc.ReplicationStub(channel)
-            while True:
-                call = stub.Link()
-                try:
-                    await self._speak(call, out)
-                except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                    pass  # broken, or nobody there: dial again
-                finally:
-                    call.cancel()
-                    out.waiting.clear()
-                    if out.is_up:
-                        out.is_up = False
-                        if not self._stopping:
-                            self._receiver.link_down(out.node)
-                await asyncio.sleep(REDIAL_MS / 1000)
+        security = self._security
+        while True:
+            version = security.version
+            async with security.channel(out.address, _CHANNEL, out.node) as channel:
+                stub = rpc.ReplicationStub(channel)
+                while version == security.version:
+                    await self._link(stub, out)
+                    await asyncio.sleep((REFUSED_MS if out.refused else REDIAL_MS) / 1000)
+
+    async def _link(self, stub: rpc.ReplicationStub, out: _Outgoing) -> None:
+        """One stream, to its end."""
+        call = stub.Link()
+        try:
+            await self._speak(call, out)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # broken, or nobody there: dial again
+        finally:
+            call.cancel()
+            out.waiting.clear()
+            if out.is_up:
+                out.is_up = False
+                if not self._stopping:
+                    self._receiver.link_down(out.node)
+        await self._learn_why(call, out)
+
+    async def _learn_why(
+        self, call: "grpc.aio.StreamUnaryCall[pb.Frame, pb.LinkEnd]", out: _Outgoing
+    ) -> None:
+        """Note once if one of the two turned the other away."""
+        details = await call.details() or ""
+        if await call.code() is grpc.StatusCode.PERMISSION_DENIED:
+            why = f"it refuses this node: {details}"
+        else:
+            why = why_distrusted(details)
+        if why:
+            self._refuse(out, why)
+
+    def _refuse(self, out: _Outgoing, why: str) -> None:
+        if why != out.refused:
+            out.refused = why
+            self._note("link refused", node=out.node, why=why)
 
     async def _speak(
         self, call: "grpc.aio.StreamUnaryCall[pb.Frame, pb.LinkEnd]", out: _Outgoing
@@ -227,6 +290,7 @@ class Links(rpc.ReplicationServicer):
             self.counters["strangers"] += 1  # an address that another node has by now
             return
         out.is_up = True
+        out.refused = ""
         self._receiver.link_up(out.node)
         ended = asyncio.create_task(_ended(call, out.wake))
         try:
@@ -267,10 +331,11 @@ class Links(rpc.ReplicationServicer):
         node = ""
         mine = 0
         try:
-            await context.send_initial_metadata(((NAME, self._node),))
             async for frame in request_iterator:
                 if not node:
                     greeted = frame.greeting.node
+                    await self._check(greeted, context)
+                    await context.send_initial_metadata(((NAME, self._node),))
                     self._receiver.greeted(greeted, frame.greeting.incarnation)
                     if greeted not in self._out:
                         break  # it dials again, and is known by then if it is one of ours
@@ -285,6 +350,15 @@ class Links(rpc.ReplicationServicer):
             if node and self._streams.get(node) == mine and not self._stopping:
                 self._receiver.link_down(node)
         return pb.LinkEnd()
+
+    async def _check(self, greeted: str, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
+        """Ends the call of whoever greets as another node than its certificate names."""
+        caller = caller_of(context)
+        if caller is None or caller == Identity(greeted, "node"):
+            return
+        self.refusals.add(role=caller.role, who=str(caller), why=f"greets as node {greeted!r}")
+        why = f"{caller} greets as node {greeted!r}"
+        await context.abort(grpc.StatusCode.PERMISSION_DENIED, why)
 
     def _deliver(self, node: str, frame: pb.Frame) -> None:
         self.counters["frames_received"] += 1

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.io.host import Host, ShardSpec
+from cluster.io.security import Security
 from cluster.io.sqlite import SqliteStore
 from cluster.placement import DEFAULT, Policy
 from cluster.store import Store
@@ -65,6 +66,7 @@ class Node:
         shards: dict[str, Sequence[str]],
         store: Store,
         policy: Policy = DEFAULT,
+        security: Security | None = None,
     ) -> None:
         self.name = name
         self.store = store
@@ -93,6 +95,7 @@ class Node:
             policy=policy,
             note=lambda what, **fields: self.notes.append(f"{what} {fields}"),
             broken=self.broken.append,
+            security=security,
         )
 
     async def _move(self, shard: str, old: str) -> None:
@@ -121,8 +124,10 @@ class Cluster:
         shards: dict[str, Sequence[str]],
         make_store: MakeStore | None = None,
         policy: Policy = DEFAULT,
+        securities: Mapping[str, Security] | None = None,
     ) -> None:
         self.policy = policy
+        self.securities = securities or {}
         self.make_store = make_store or (lambda: SqliteStore(folder / "store.db"))
         self.peers = {
             name: f"127.0.0.1:{port}"
@@ -135,7 +140,13 @@ class Cluster:
     async def start(self, name: str, peers: dict[str, str] | None = None) -> Node:
         """`peers`: whom it knows from the start; by default all that the cluster began with."""
         node = self.nodes[name] = Node(
-            name, peers or self.peers, self.folder, self.shards, self.make_store(), self.policy
+            name,
+            peers or self.peers,
+            self.folder,
+            self.shards,
+            self.make_store(),
+            self.policy,
+            self.securities.get(name),
         )
         await node.start()
         return node
@@ -172,11 +183,12 @@ async def cluster(
     make_store: MakeStore | None = None,
     shards: Mapping[str, Sequence[str]] | None = None,
     policy: Policy = DEFAULT,
+    securities: Mapping[str, Security] | None = None,
     **more: Sequence[str],
 ) -> AsyncIterator[Cluster]:
     """`make_store` gives each node's own; by default a SQLite file in `folder`."""
     named = {**(shards or {}), **more} or {"main": names}
-    together = Cluster(folder, names, named, make_store, policy)
+    together = Cluster(folder, names, named, make_store, policy, securities)
     try:
         for name in names:
             await together.start(name)

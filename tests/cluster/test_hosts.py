@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from cluster.io.link import Links
+from cluster.io.security import Open
 from cluster.io.sqlite import DEADLINE_MS
 from cluster.process import is_provably_gone, is_runnable, start_time
 from cluster.snapshot import decode_snapshot, encode_snapshot
@@ -243,6 +244,8 @@ async def test_a_port_in_use_is_told_at_once(tmp_path: Path) -> None:
             peers={},
             receiver=one.nodes["a"].host,
             guard=one.nodes["a"].broken.append,
+            security=Open(),
+            note=lambda what, **fields: None,
         )
         with pytest.raises(OSError, match=f"cannot listen on {one.peers['a']}: .*in use"):
             await links.start()

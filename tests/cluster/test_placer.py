@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cluster.io.link import Links
+from cluster.io.security import Open
 from cluster.messages import Message
 from cluster.outside import ShardState
 from cluster.placement import Policy
@@ -241,6 +242,8 @@ async def test_a_link_to_an_address_that_another_node_has_by_now_does_not_stand(
             peers={"c": two.peers["b"], "b": two.peers["b"]},
             receiver=stranger,
             guard=two.nodes["a"].broken.append,
+            security=Open(),
+            note=lambda what, **fields: None,
         )
         await links.start()
         await until(lambda: links.is_up("b"))
