@@ -14,6 +14,7 @@ from typing import Any
 
 from cluster.placement import STEADY_MS
 from tests.cluster.hosts import free_ports
+from tests.cluster.papers import Papers
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,10 +31,12 @@ class Processes:
         preferred: bool = True,
         steady_ms: int = STEADY_MS,
         nice: int = 0,
+        papers: Papers | None = None,
     ) -> None:
         """`preferred`: each shard has a node that it prefers, one after the other; `nice`: the
-        nodes', where permitted."""
+        nodes', where permitted; `papers`: the links show certificates."""
         self.folder = folder
+        self.papers = papers
         self.names = "abcde"[:nodes]
         ports = free_ports(nodes + shards)
         self.peers = {
@@ -88,6 +91,7 @@ class Processes:
                     "nice": self.nice,
                     "ports": self.ports,
                     "shards": self.shards,
+                    "tls": str(Path(self.papers.give(name).cert).parent) if self.papers else "",
                 }
             )
         )

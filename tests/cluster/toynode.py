@@ -21,6 +21,7 @@ import msgspec
 
 from cluster.io.host import KEEP_ADDRESS_MS, Host, ShardSpec
 from cluster.io.process import this_process
+from cluster.io.security import Secure, files_in
 from cluster.io.sqlite import SqliteStore
 from cluster.placement import Policy
 from failover.io.bind import BindDriver
@@ -65,6 +66,7 @@ class ToyNode:
             note=say,
             broken=self.broken,
             fence=lambda process: self.driver.fence(process),
+            security=Secure(files_in(Path(config["tls"])), node=name) if config["tls"] else None,
         )
         self.inbox = SocketInbox(f"toy-{name}-{self.host.incarnation}")
         self.driver = BindDriver(
