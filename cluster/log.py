@@ -16,6 +16,9 @@ PINNED_BATCHES = 65_536
 """A running snapshot holds back trimming up to here; then it has to start again."""
 PINNED_BYTES = 128 << 20
 
+EVERYTHING = 1 << 62
+"""Greater than any batch's number."""
+
 Changes = Sequence[tuple[str, bytes | None]]
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -43,6 +46,8 @@ class Log:
         self.end = 0
         self.pin: int | None = None
         """Keep the batches after this number: a snapshot that began there is under way."""
+        self.journaled = 0
+        """A journal has the batches up to here as they are."""
         self._batches: list[Batch] = []
         self._before_epoch = 0  # epoch of the batch before the first one kept
         self._bytes = 0
@@ -97,6 +102,7 @@ class Log:
             self._bytes -= len(self._batches.pop().data)
             self._changes.pop(self.end, None)
             self.end -= 1
+        self.journaled = min(self.journaled, seq)
 
     def commit_to(self, seq: int) -> None:
         """Apply the batches up to `seq`. They were checked when they came."""
