@@ -4,7 +4,7 @@
 for an agent's state, `acd` for who gets which call.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -29,7 +29,7 @@ from calls.records import (
     Settings,
 )
 from calls.turn import Book, Turn
-from cluster.machine import ClusterLost, Step, Timer, UnknownRecord
+from cluster.machine import ClusterLost, Promoted, Step, Timer, UnknownRecord
 from sip.message import Message
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -39,6 +39,8 @@ _DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {
 
 
 CLUSTER_LOST = "cluster_lost"
+OPEN_SLICE = 2_000
+"""Records that a takeover takes in at a time: some ms."""
 """Cause of calls whose every copy died."""
 
 
@@ -75,10 +77,16 @@ class Calls:
                 return None
 
     def open(self, records: Mapping[str, Any]) -> None:
+        for _ in self.opening(records):
+            pass
+
+    def opening(self, records: Mapping[str, Any]) -> Iterator[None]:
         """Queues, idle agents and dialogs as the records have them."""
         settings: Settings | None = records.get("settings")
         book = Book(settings or Settings(self._book.declared), self._shard)
-        for key, record in records.items():
+        for n, (key, record) in enumerate(records.items(), 1):
+            if n % OPEN_SLICE == 0:
+                yield
             match record:
                 case Leg():
                     book.add_leg(record.dialog.call_id, record.id)
@@ -152,6 +160,10 @@ class Calls:
                 t.fact("cluster_lost", epoch=event.epoch)
                 t.tx.put("lost", Lost(event.epoch))
                 t.emit(FindLost(event.epoch))
+            case Promoted():
+                t.fact("promoted", epoch=event.epoch, records_at=event.records_wall_ms)
+                t.tx.put("lost", Lost(event.epoch, partly=True))
+                t.emit(FindLost(event.epoch))
             case _:
                 raise TypeError(f"no step for {type(event).__name__}")
 
@@ -194,9 +206,16 @@ class Calls:
             return  # another node has been told, or all was lost once more
         t.tx.delete("lost")
         ledger: Ledger = t.tx.edit("ledger")
-        for name in Ledger.__struct_fields__:
-            setattr(ledger, name, getattr(ledger, name) + event.ledger.get(name, 0))
-        for call in event.calls:
+        calls = event.calls
+        if lost.partly:
+            calls = _unknown(t, calls)
+            ledger.received += len(calls)
+            ledger.queued += sum(call.was_queued for call in calls)
+            ledger.answered += sum(call.was_answered for call in calls)
+        else:
+            for name in Ledger.__struct_fields__:
+                setattr(ledger, name, getattr(ledger, name) + event.ledger.get(name, 0))
+        for call in calls:
             if not call.was_queued:
                 t.fact("ended_before_queue", call.call, cause=CLUSTER_LOST)
             elif not call.was_answered:
@@ -302,3 +321,10 @@ def _wait(acd: Acd, call: Call) -> None:
         arrived_ms=call.arrived_ms,
         order=call.order,
     )
+
+
+def _unknown(t: Turn, calls: Sequence[inputs.LostCall]) -> list[inputs.LostCall]:
+    """Those of the calls that are open in the database of which the records know nothing."""
+    boxes = [t.tx.get(key) for key in t.tx.keys("outbox/")]
+    told = {event.call for box in boxes for event in box.events}
+    return [call for call in calls if t.call(call.call) is None and call.call not in told]

@@ -198,6 +198,8 @@ class Lost(msgspec.Struct, array_like=True, gc=False):
 
     epoch: int
     """The first one after the loss."""
+    partly: bool = False
+    """The shard went on with records of a moment before; what came after that is lost."""
 
 
 Record = Call | Leg | AgentState | Ledger | Outbox | Settings | Lost

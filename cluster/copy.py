@@ -7,7 +7,7 @@ be the only one that holds what was acknowledged.
 
 from dataclasses import dataclass, field
 
-from cluster.log import Log, unpack
+from cluster.log import EVERYTHING, Log, unpack
 from cluster.messages import Ack, Append, Batch, Position, Slice
 
 
@@ -29,6 +29,8 @@ class Copy:
     def __init__(self, member: str) -> None:
         self.member = member
         self.log = Log()
+        self.held = EVERYTHING
+        """It says of nothing above this that it has it: the journal does not, yet."""
         self.receiving: Receiving | None = None
         self._newest = (0, 0)  # (epoch, snapshot) of the newest snapshot that began
 
@@ -42,21 +44,26 @@ class Copy:
         self.log.pin = None
         self.receiving = None
 
-    def position(self, epoch: int) -> Position:
+    def position(self, epoch: int) -> Position | None:
+        """Where it stands; None: that is not to be said yet."""
         log = self.log
-        epochs = tuple(batch.epoch for batch in log.tail())
+        end = min(log.end, self.held)
+        commit = min(log.commit, end)
+        epochs = tuple(log.epoch_at(seq) for seq in range(commit, end + 1))
+        if None in epochs:
+            return None
         receiving = self.receiving
         return Position(
             epoch,
             self.member,
             log.birth,
-            log.commit,
-            epochs,
+            commit,
+            tuple(known for known in epochs[1:] if known is not None),
             receiving.snapshot if receiving else 0,
             receiving.next_slice if receiving else 0,
         )
 
-    def on_append(self, message: Append) -> Ack | Position:
+    def on_append(self, message: Append) -> Ack | Position | None:
         """Take the batches, or tell where we stand because something is missing."""
         log = self.log
         epoch = message.epoch
@@ -81,7 +88,7 @@ class Copy:
         log.commit_to(min(message.commit, seq))
         return Ack(epoch, self.member, seq)
 
-    def on_slice(self, part: Slice) -> Ack | Position:
+    def on_slice(self, part: Slice) -> Ack | Position | None:
         """Take a slice that is the next one; answer which one is."""
         receiving = self.receiving
         if part.number == 0 and (part.epoch, part.snapshot) > self._newest:

@@ -15,9 +15,13 @@ Time and broken connections only decide when somebody tries.
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
-from cluster import membership
+from cluster import began, handing_over, membership, suspicion
+from cluster.answers import Answers
+from cluster.began import Began
 from cluster.clock import ShardClock
+from cluster.comeback import CREATE_MS, Comeback
 from cluster.copy import Copy
+from cluster.journaling import Keeper, NoJournal
 from cluster.key_change import RETRY_MS, change_key
 from cluster.log import Changes, Log, pack
 from cluster.messages import (
@@ -39,26 +43,19 @@ from cluster.roles import (
     Decided,
     Follower,
     Found,
-    HandingOver,
     Outside,
     Owner,
     Role,
     Start,
     Stopped,
 )
-from cluster.snapshot import Snapshot
 from cluster.store import ShardKey, decode_key, member_id, node_of
+from cluster.suspicion import BEAT_TIMEOUT_MS
 
-BEAT_TIMEOUT_MS = 250
-"""No beat for this long: suspect the active (beats every 50 ms)."""
 RANK_MS = 30
 """In-sync members try one after the other, this far apart."""
-CREATE_MS = 1_500
-"""Nodes that may create or restart a shard try this far apart, the preferred one first."""
 ORPHAN_MS = 500
 """A shard without an active for this long may be lost: ask whether its processes are gone."""
-SNAPSHOT_MS = 3_000
-"""A stopped shard whose snapshot no node could read for this long starts empty."""
 BEHIND_MS = 1_000
 """Between two tries of an active to change a key that is of an older epoch than its own."""
 LEAVING_MS = 1_000
@@ -69,12 +66,6 @@ KEPT_MS = 60_000
 """And keeps the copy that it had for so long: it may be asked to hold one again."""
 LATE_MS = 100
 """A node whose own loop was this late drains its links before it suspects anyone."""
-PROBE_AGAIN_MS = 20
-PROBES = 10
-"""The active's connection broke and its port still answers: so often it is asked, so far apart;
-then the beats decide."""
-HAND_OVER_MS = 1_000
-"""The successor must have taken over by then, else the old active goes on."""
 
 
 class Core:
@@ -90,15 +81,20 @@ class Core:
         copies: int,
         outside: Outside,
         owner: Owner,
+        far: Sequence[str] = (),
+        journal: Keeper | None = None,
     ) -> None:
+        """`far`: nodes that get every batch, are never waited for and never lead by themselves."""
         assert node in preferred
         self.shard = shard
         self.node = node
         self.preferred = tuple(preferred)
         self.peers = tuple(name for name in preferred if name != node)
         self.copies = copies
+        self.far = tuple(far)
         self.wanted: tuple[str, ...] | None = None
         """Nodes that shall hold copies, this one too; None: as many as there are to be."""
+        self.journal: Keeper = journal or NoJournal()
         self._outside = outside
         self._owner = owner
         self._incarnation = incarnation
@@ -108,6 +104,8 @@ class Core:
         self.epoch = 0
         """Nothing of an older epoch is acknowledged."""
         self.copy = Copy(self.member)
+        self._answers = Answers()
+        self.comeback = Comeback(self, outside)
         self.clock = ShardClock(now_ms)
         self._birth = 0
         """Of the log whose time `clock` follows; 0: of none in particular."""
@@ -124,6 +122,11 @@ class Core:
     @property
     def log(self) -> Log:
         return self.copy.log
+
+    @property
+    def heard_ms(self) -> int:
+        """When this follower last heard of an active, or read that there is none."""
+        return self.role.heard_ms if isinstance(self.role, Follower) else 0
 
     @property
     def is_closed(self) -> bool:
@@ -176,23 +179,23 @@ class Core:
     def _decide(self, role: Follower, rev: int, key: ShardKey | None, now_ms: int) -> None:
         self.key = key
         self._has_looked = True
-        wait_ms = self.preferred.index(self.node) * CREATE_MS
+        wait_ms = self._rank(self.node) * CREATE_MS
+        is_free = not self.leaving and self.node not in self.far
         if _epoch(key) < self.epoch:
             # The store went back in time: nothing safe can be decided by what it holds now.
             if not role.told_behind:
                 role.told_behind = True
                 self._tell_behind(key)
         elif key is None:
-            may = self.version and not self.leaving
-            if may and self._has_turn(role, rev, wait_ms, now_ms):
-                self._take(rev, ShardKey(0, "", ()), Start(fresh=True))
+            if is_free and self.version and self._has_turn(role, rev, wait_ms, now_ms):
+                self.comeback.created(role, rev)
         elif key.closed:
             # Who is behind would bring back what others have closed.
-            if not (self.is_closed or self.leaving) and self._has_turn(role, rev, wait_ms, now_ms):
+            if is_free and not self.is_closed and self._has_turn(role, rev, wait_ms, now_ms):
                 self._take(rev, key, Start(fresh=True))
         elif not key.active:
-            if not self.leaving and self._has_turn(role, rev, wait_ms, now_ms):
-                self._restart(role, rev, key)
+            if is_free and self._has_turn(role, rev, wait_ms, now_ms):
+                self.comeback.stopped(role, rev, key)
         elif key.epoch > self.epoch and key.active != self.member:
             # Another one has won: wait for its hello.
             self._follow(role, key.epoch, node_of(key.active), now_ms)
@@ -200,14 +203,15 @@ class Core:
             others = [name for name in key.in_sync if name != key.active or name == self.member]
             ranked = sorted(others, key=lambda name: (self._rank(node_of(name)), name))
             rank = ranked.index(self.member) if self.member in ranked else 0
-            wait_ms = rank * RANK_MS + (LEAVING_MS if self.leaving else 0)
+            would_not = self.leaving or self.journal.failed
+            wait_ms = rank * RANK_MS + (LEAVING_MS if would_not else 0)
             if self._has_turn(role, rev, wait_ms, now_ms):
                 self._take(rev, key, Start(old_active=key.active))
         else:
             if role.outside_ms is None:
                 role.outside_ms = now_ms
             if not self.leaving and now_ms - role.since_ms >= ORPHAN_MS:
-                self._judge(role, rev, key)
+                self.comeback.orphaned(role, rev, key)
 
     def _tell_behind(self, key: ShardKey | None) -> None:
         self._outside.note(
@@ -228,44 +232,6 @@ class Core:
         role.campaign_at_ms = now_ms + wait_ms
         return False
 
-    def _restart(self, role: Follower, rev: int, key: ShardKey) -> None:
-        """The shard was stopped cleanly: go on from its snapshot."""
-        if key.snapshot is None:
-            self._take(rev, key, Start(fresh=True, lost=True))
-            return
-        role.reading = True
-
-        def loaded(snapshot: Snapshot | None) -> None:
-            if self.role is not role:
-                return
-            role.reading = False
-            lost = snapshot is None or snapshot.epoch != key.epoch
-            now_ms = self._outside.now_ms()
-            if lost and now_ms - role.since_ms < SNAPSHOT_MS:  # another node may have it
-                role.campaign_at_ms = now_ms + CREATE_MS
-                return
-            start = Start(fresh=True, lost=lost, snapshot=None if lost else snapshot)
-            self._take(rev, key, start)
-
-        self._outside.load(key.snapshot, loaded)
-
-    def _judge(self, role: Follower, rev: int, key: ShardKey) -> None:
-        """Nobody leads and we hold nothing: if all who did are gone for certain, begin anew."""
-        role.reading = True
-
-        def judged(all_gone: bool) -> None:
-            if self.role is not role:
-                return
-            role.reading = False
-            now_ms = self._outside.now_ms()
-            role.heard_ms = now_ms
-            wait_ms = self.preferred.index(self.node) * CREATE_MS
-            if all_gone and self._has_turn(role, rev, wait_ms, now_ms):
-                start = Start(old_active=key.active, fresh=True, lost=True)
-                self._take(rev, key, start)
-
-        self._outside.gone(key.in_sync, judged)
-
     def _take(
         self, rev: int, key: ShardKey, start: Start, *, asked: HandOver | None = None
     ) -> None:
@@ -281,7 +247,7 @@ class Core:
         start.handed = asked is not None
         self.role = candidate
         self.epoch = candidate.epoch
-        others = () if start.fresh else key.in_sync
+        others = () if start.fresh else [m for m in key.in_sync if node_of(m) not in self.far]
         out = (self.member,) if asked and asked.stays else (self.member, key.active)
         in_sync = (self.member, *(m for m in others if m not in out))
         wanted = ShardKey(candidate.epoch, self.member, in_sync)
@@ -304,6 +270,9 @@ class Core:
         snapshot = start.snapshot
         if start.fresh:
             records = {} if snapshot is None else snapshot.records
+            if start.lost or start.promoted:
+                wall_ms = 0 if snapshot is None else snapshot.wall_ms
+                began.add(records, Began(self.epoch, start.lost, wall_ms))
             self.copy.log = Log.restored(self.epoch, records)
             away_ms = 0 if snapshot is None else self._outside.wall_ms() - snapshot.wall_ms
             stopped_ms = 0 if snapshot is None else snapshot.shard_ms
@@ -321,8 +290,19 @@ class Core:
         for node in self.peers:
             replicas.hello(node, now_ms)
         for member in key.in_sync[1:]:
-            self._probe_standby(role, node_of(member))
+            suspicion.probe_standby(self, role, node_of(member))
+        self._keep()
         self._owner.elected(start)
+
+    def promote(self, done: Callable[[str], None]) -> None:
+        """An operator: lead, with whatever is here. Why not, or ""."""
+        role = self.role
+        if not isinstance(role, Follower):
+            done("it leads already, or is about to")
+        elif not role.stuck:
+            done("somebody may lead it yet; ask again in a moment")
+        else:
+            self.comeback.promote(role, done)
 
     # -- active ------------------------------------------------------------------------------------
 
@@ -336,32 +316,56 @@ class Core:
     def flush(self) -> None:
         """Send what was appended. A lone active commits here."""
         if isinstance(self.role, Active):
+            self._keep()
             self.role.replicas.flush(self._outside.now_ms(), self._targets(self.role))
             self._advance(self.role)
 
     def _advance(self, role: Active) -> None:
-        held = membership.acknowledged(role, self.log)
+        held = min(membership.acknowledged(role, self.log), self.journal.held)
         if held > self.log.commit:
             self.log.commit_to(held)
             self._owner.committed()
-        self._press_hand_over(role)
+        handing_over.press(self, role)
+
+    def _keep(self) -> None:
+        """The journal has what the log has, or will have: before anything is said of it."""
+        key = self.role.key if isinstance(self.role, Active) else self.key
+        in_sync = key.in_sync if key is not None and key.epoch == self.epoch else ()
+        self.journal.keep(
+            self.log, self.member, epoch=self.epoch, in_sync=in_sync, shard_ms=self.clock.last_ms
+        )
+        self.copy.held = self.journal.held
+
+    def journaled(self) -> None:
+        """The journal holds more than before."""
+        role = self.role
+        self.copy.held = self.journal.held
+        if isinstance(role, Active):
+            self._advance(role)
+        elif isinstance(role, Follower) and role.leader:
+            self._say(role.leader, self._answers.grown(self.journal.held))
+
+    def _say(self, node: str, answer: Ack | Position | None) -> None:
+        if answer is not None:
+            self._outside.send(node, answer)
 
     def _check_members(self, role: Active, now_ms: int) -> None:
         """Remove who is silent or gone; take in who has caught up, in two steps."""
         if role.changing:
             return
         in_sync = role.key.in_sync
-        stay = membership.staying(role, now_ms, self.wanted)
+        stay = membership.staying(role, now_ms, self.wanted, self.far)
         if stay != in_sync:
             self._change_members(role, stay, ())
             if role.handing is not None and role.handing.member not in stay:
-                self._call_off(role)
+                handing_over.call_off(self, role)
             return
         if role.handing is not None:
             return
         # Under steady load a standby one round trip behind never holds all that is acknowledged:
         # first acknowledgements wait for it, then it is taken in.
-        near = membership.joining(role, self.log, self.copies, now_ms, self.wanted)
+        copies = self.copies + (self.node in self.far)
+        near = membership.joining(role, self.log, copies, now_ms, self.wanted, self.far)
         role.pending = tuple(near)
         # Before the barrier is committed our own commit index may be behind what was acknowledged.
         acknowledged = max(self.log.commit, role.inherited)
@@ -392,6 +396,7 @@ class Core:
                 self._depose(key.epoch, node_of(key.active))
                 return
             role.rev, role.key, role.pending = rev, key, ()
+            self._keep()
             self._advance(role)
 
         change_key(self._outside, role.rev, ShardKey(self.epoch, self.member, in_sync), decided)
@@ -411,14 +416,15 @@ class Core:
             self.clock.heard(shard_ms, now_ms)
         else:
             self._drop_copy()
+        self._answers.forget()
         self.role = Follower(now_ms, now_ms, leader)
         self._owner.deposed()
 
     def _drop_copy(self) -> None:
         """From here on it is a member that holds nothing: the old one must not be heard again."""
-        self._lives += 1
-        self.member = member_id(self.node, f"{self._incarnation}.{self._lives}")
+        self._live_on()
         self.copy = Copy(self.member)
+        self._keep()
 
     def _may_stay(self, leader: str) -> bool:
         handing = self.role.handing if isinstance(self.role, Active) else None
@@ -440,30 +446,26 @@ class Core:
 
         self._outside.read(got)
 
-    def _probe_standby(self, role: Active, node: str) -> None:
-        def answered(is_gone: bool) -> None:
-            if is_gone and self.role is role:
-                role.replicas.peers[node].dead = True
-                self._check_members(role, self._outside.now_ms())
+    def _renew(self) -> None:
+        """It may acknowledge again, and was put out of in_sync meanwhile: as another member."""
+        role = self.role
 
-        if node in role.replicas.peers:
-            self._outside.probe(node, answered)
+        def found(stands: Found | None) -> None:
+            if self.role is not role or not isinstance(role, Follower):
+                return
+            key = None if stands is None else decode_key(stands[1])
+            if key is None or self.member in key.in_sync:
+                self._outside.later(BEHIND_MS, self._renew)
+                return
+            self._live_on()
+            self.copy.member = self.member
+            role.synced = False
 
-    def suspects(self) -> list[str]:
-        """Nodes that should have been heard of and were not: a hint, never a proof."""
-        now_ms = self._outside.now_ms()
-        match self.role:
-            case Active(key=key, replicas=replicas):
-                peers = [replicas.peers.get(node_of(member)) for member in key.in_sync]
-                return [
-                    peer.node for peer in peers if peer and now_ms - peer.seen_ms > BEAT_TIMEOUT_MS
-                ]
-            case Follower(heard_ms=heard_ms, leader=leader):
-                return [leader] if leader and now_ms - heard_ms > BEAT_TIMEOUT_MS else []
-            case Candidate(old_node=old_node):
-                return [old_node] if old_node else []
-            case Stopped():
-                return []
+        self._outside.read(found)
+
+    def _live_on(self) -> None:
+        self._lives += 1
+        self.member = member_id(self.node, f"{self._incarnation}.{self._lives}")
 
     def release(self, epoch: int, leader: str) -> None:
         """The active of a later epoch asks for the shard's address: it leads, we do not."""
@@ -471,38 +473,27 @@ class Core:
         if isinstance(role, Active) and epoch > self.epoch:
             self._depose(epoch, leader)
 
+    def far_behind(self) -> dict[str, int]:
+        """By far node that follows this active: how many batches it has not acknowledged."""
+        role = self.role
+        if not isinstance(role, Active):
+            return {}
+        peers = [role.replicas.peers[node] for node in self.far if node in role.replicas.peers]
+        return {peer.node: self.log.end - peer.match for peer in peers if peer.answered}
+
+    def suspects(self) -> list[str]:
+        """Nodes that should have been heard of and were not: a hint, never a proof."""
+        return suspicion.suspects(self)
+
     # -- stopping on purpose -----------------------------------------------------------------------
 
     def successors(self) -> list[str]:
         """In-sync nodes that could take over at once, the preferred one first."""
-        role = self.role
-        if not isinstance(role, Active):
-            return []
-        return sorted(membership.succeeding(role), key=self._rank)
+        return handing_over.successors(self)
 
     def hand_over(self, node: str) -> bool:
         """Name the successor; the owner has stopped stepping. False: it cannot be that node."""
-        role = self.role
-        if not isinstance(role, Active) or node not in self.successors():
-            return False
-        until_ms = self._outside.now_ms() + HAND_OVER_MS
-        member = role.replicas.peers[node].member
-        role.handing = HandingOver(member, until_ms, stays=not self.leaving)
-        self._press_hand_over(role)
-        return True
-
-    def _press_hand_over(self, role: Active) -> None:
-        """Once all is committed, tell the successor (again with each beat)."""
-        handing = role.handing
-        log = self.log
-        if handing is None or role.changing or log.commit != log.end:
-            return
-        asked = HandOver(self.epoch, handing.member, log.end, handing.stays)
-        self._outside.send(node_of(handing.member), asked)
-
-    def _call_off(self, role: Active) -> None:
-        role.handing = None
-        self._owner.hand_over_failed()
+        return handing_over.begin(self, node)
 
     def stop(self, snapshot: str, stopped: Decided) -> None:
         """Leave the shard to a snapshot that holds everything: nobody leads it then."""
@@ -563,17 +554,19 @@ class Core:
         """Call every 10 to 25 ms."""
         now_ms = self._outside.now_ms()
         role = self.role
+        had_failed = self.journal.failed
+        self.journal.tick(now_ms)
+        if self.journal.is_idle:
+            self._keep()
         match role:
             case Active():
                 role.replicas.beat(now_ms, self._targets(role))
                 self._check_members(role, now_ms)
-                if role.handing is not None:
-                    if now_ms > role.handing.until_ms:
-                        self._call_off(role)
-                    else:
-                        self._press_hand_over(role)
+                handing_over.go_on(self, role, now_ms)
             case Follower():
                 self._drop_old_copy(role, now_ms)
+                if had_failed and not self.journal.failed:
+                    self._renew()
                 due_ms = role.campaign_at_ms
                 if due_ms is None:
                     due_ms = role.heard_ms + self._patience_ms(role)
@@ -587,7 +580,10 @@ class Core:
 
     def _drop_old_copy(self, role: Follower, now_ms: int) -> None:
         outside_ms = role.outside_ms
-        if self.log.birth and outside_ms is not None and now_ms - outside_ms > KEPT_MS:
+        if not self.log.birth or outside_ms is None or now_ms - outside_ms <= KEPT_MS:
+            return
+        # While nobody who holds all of it is there, it may be the best there is.
+        if self.key is not None and any(map(self._outside.is_linked, self.key.in_sync)):
             self._drop_copy()
 
     def _patience_ms(self, role: Follower) -> int:
@@ -599,7 +595,8 @@ class Core:
 
     def _targets(self, role: Active) -> Sequence[str]:
         """The nodes that hold copies, or shall."""
-        return membership.holding(role, self.peers, self.copies, self.up, self.wanted)
+        copies = self.copies + (self.node in self.far)
+        return membership.holding(role, self.peers, copies, self.up, self.wanted, self.far)
 
     def woke_late(self, late_ms: int) -> None:
         """Our own loop was late: what others sent meanwhile has not been read yet."""
@@ -627,27 +624,9 @@ class Core:
         self.up.pop(node, None)
         role = self.role
         if isinstance(role, Active):
-            self._probe_standby(role, node)
+            suspicion.probe_standby(self, role, node)
         elif isinstance(role, Follower) and node == role.leader:
-            self._probe_leader(role, node, PROBES)
-
-    def _probe_leader(self, role: Follower, node: str, tries: int) -> None:
-        """Is the active's process gone? A dying one may close its connections before its port."""
-        heard = role.heard
-
-        def again() -> None:
-            if self.role is role and role.heard == heard and node not in self.up:
-                self._probe_leader(role, node, tries - 1)
-
-        def answered(is_gone: bool) -> None:
-            if self.role is not role or node != role.leader:
-                return
-            if is_gone:
-                self._campaign(role, "process gone")
-            elif tries > 1:
-                self._outside.later(PROBE_AGAIN_MS, again)
-
-        self._outside.probe(node, answered)
+            suspicion.probe_leader(self, role, node)
 
     # -- messages ----------------------------------------------------------------------------------
 
@@ -713,19 +692,23 @@ class Core:
         if not isinstance(message, Hello):
             role.outside_ms = None
         role.turn = -1
+        if self.journal.failed:  # the shard must go on without us
+            self._say_leaving(role)
+            return
         match message:
             case Hello():
                 role.synced = True
-                self._outside.send(node, self.copy.position(epoch))
+                self._keep()
+                self._say(node, self.copy.position(epoch))
                 if self.leaving:
                     self._say_leaving(role)
             case Append():
                 self.clock.heard(message.stamp_ms, now_ms)
                 if not role.synced:
                     role.synced = True
-                    self._outside.send(node, self.copy.position(epoch))
+                    self._say(node, self.copy.position(epoch))
                     return
-                self._outside.send(node, self.copy.on_append(message))
+                self._answer(node, self.copy.on_append(message))
                 if self.leaving and not message.batches:
                     self._say_leaving(role)
             case Slice():
@@ -733,42 +716,28 @@ class Core:
                     if message.birth != self._birth:  # it began anew, and so did its time
                         self._birth = message.birth
                         self.clock = ShardClock(now_ms)
-                    self._outside.send(node, self.copy.on_slice(message))
+                    self._answer(node, self.copy.on_slice(message))
             case HandOver():
-                if message.member == self.member and self.log.end == message.end:
-                    role.turn = -1
-                    self._take_over(role, message)
+                handing_over.take_over(self, role, message)
             case _:
                 assert_never(message)
+
+    def _answer(self, node: str, answer: Ack | Position | None) -> None:
+        """The copy took something in: in the journal first, then acknowledged."""
+        self._keep()
+        if answer is not None:
+            is_whole = self.copy.receiving is None
+            self._say(node, self._answers.say(answer, self.journal.held, is_whole=is_whole))
 
     def _follow(self, role: Follower, epoch: int, leader: str, now_ms: int) -> None:
         self.epoch = max(self.epoch, epoch)
         self.copy.follow()
+        self._answers.forget()
+        role.stuck = False
         role.leader = leader
         role.synced = False
         role.heard_ms = role.since_ms = now_ms
         role.campaign_at_ms = role.suspicion = None
-
-    def _take_over(self, role: Follower, asked: HandOver) -> None:
-        """The active asked for it: no need to wait for a turn."""
-        if role.reading or self.leaving:
-            return
-        role.reading = True
-        asked_ms = self._outside.now_ms()
-
-        def got(found: Found | None) -> None:
-            if self.role is not role:
-                return
-            role.reading = False
-            key = None if found is None else decode_key(found[1])
-            if found is None or key is None:
-                return
-            self.key = key
-            if key.epoch == self.epoch and key.active and self._may_take(key):
-                role.suspicion = ("hand-over", asked_ms)
-                self._take(found[0], key, Start(old_active=key.active), asked=asked)
-
-        self._outside.read(got)
 
 
 def _epoch(key: ShardKey | None) -> int:

@@ -5,7 +5,7 @@ The runtime replicates the changed records and performs the effects once they ar
 machine keeps no state but what `open` can rebuild from the records.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import Any, Protocol
 
@@ -40,6 +40,18 @@ class ClusterLost(msgspec.Struct, frozen=True):
 
     shard: str
     epoch: int
+
+
+class Promoted(msgspec.Struct, frozen=True):
+    """By order of an operator the shard goes on at `epoch` with records of a moment before.
+
+    What was acknowledged after that moment is lost. It is the first event of the shard's new life.
+    """
+
+    shard: str
+    epoch: int
+    records_wall_ms: int
+    """Unix time of that moment."""
 
 
 class Step:
@@ -105,6 +117,10 @@ class Step:
             self._touched[key] = None
         return record
 
+    def keys(self, prefix: str) -> list[str]:
+        """Keys of the records that begin so; looks at all of them."""
+        return [key for key in self._records if key.startswith(prefix)]
+
     def edit(self, key: str) -> Any:
         """The record, to be changed in place. KeyError if there is none."""
         record = self._records[key]
@@ -151,7 +167,13 @@ class Machine(Protocol):
     def open(self, records: Mapping[str, Any]) -> None:
         """Rebuild what is derived from the records, a live mapping.
 
-        At start, at takeover and after a rollback.
+        After a rollback.
+        """
+
+    def opening(self, records: Mapping[str, Any]) -> Iterator[None]:
+        """`open` in slices of some ms, one at each `next`: so no beat is late for a large shard.
+
+        The records do not change meanwhile.
         """
 
     def step(self, tx: Step, event: Any) -> None:

@@ -28,13 +28,19 @@ def acknowledged(role: Active, log: Log) -> int:
     return lowest
 
 
-def staying(role: Active, now_ms: int, wanted: Container[str] | None) -> tuple[str, ...]:
+def staying(
+    role: Active, now_ms: int, wanted: Container[str] | None, far: Container[str] = ()
+) -> tuple[str, ...]:
     """The in-sync members that are still with us, and on a node that shall hold a copy."""
     return tuple(
         member
         for member in role.key.in_sync
         if member == role.key.active
-        or (_is_here(role, member, now_ms) and (wanted is None or node_of(member) in wanted))
+        or (
+            _is_here(role, member, now_ms)
+            and (wanted is None or node_of(member) in wanted)
+            and node_of(member) not in far
+        )
     )
 
 
@@ -46,7 +52,12 @@ def _is_here(role: Active, member: str, now_ms: int) -> bool:
 
 
 def joining(
-    role: Active, log: Log, copies: int, now_ms: int, wanted: Collection[str] | None
+    role: Active,
+    log: Log,
+    copies: int,
+    now_ms: int,
+    wanted: Collection[str] | None,
+    far: Container[str] = (),
 ) -> dict[str, int]:
     """Members that may soon be taken into in_sync, and up to where each holds the log."""
     in_sync = role.key.in_sync
@@ -57,6 +68,7 @@ def joining(
         for peer in role.replicas.peers.values()
         if peer.answered
         and (wanted is None or peer.node in wanted)
+        and peer.node not in far
         and peer.sending is None
         and not peer.dead
         and peer.member not in in_sync
@@ -88,18 +100,20 @@ def holding(
     copies: int,
     up: Container[str],
     wanted: Container[str] | None,
+    far: Container[str] = (),
 ) -> Sequence[str]:
     """Those of `peers` (preferred first) that hold copies, or shall: `wanted`, if it is known, or
-    so many as there are to be."""
+    so many as there are to be. And every one that is far: it is none of those."""
     if wanted is not None:
         holds = [node_of(member) for member in (*role.key.in_sync, *role.pending)]
-        return [node for node in peers if node in wanted or node in holds]
-    if copies > len(peers):
+        return [node for node in peers if node in wanted or node in holds or node in far]
+    near = [node for node in peers if node not in far]
+    if copies > len(near):
         return peers
-    chosen = [node for node in map(node_of, role.key.in_sync) if node in peers]
-    for node in peers:
+    chosen = [node for node in map(node_of, role.key.in_sync) if node in near]
+    for node in near:
         if len(chosen) >= copies - 1:
             break
         if node not in chosen and node in up:
             chosen.append(node)
-    return chosen
+    return chosen + [node for node in peers if node in far]

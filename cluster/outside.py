@@ -60,5 +60,11 @@ class ShardState(msgspec.Struct, frozen=True):
     seq: int
     commit: int
     records: int
+    stuck: str = ""
+    """Nobody leads, and an operator must say with whose records to go on: what is here."""
+    journal: str = ""
+    """Why its journal is not kept as it should be; "": it is, or is not wanted."""
+    far: dict[str, int] = msgspec.field(default_factory=dict)
+    """On the active: how many batches each far node that follows is behind."""
     snapshot_progress: int | None = None
     counters: dict[str, int] = msgspec.field(default_factory=dict)

@@ -70,6 +70,8 @@ class Shard:
     weight: int = 1
     ordered: bool = False
     """An operator put it where it is: it stays there while that node is usable."""
+    far: tuple[str, ...] = ()
+    """Nodes on which it is not placed: what they hold is nobody's business here."""
     settled: tuple[str, ...] | None = None
     """Those of `in_sync` that have been so for a while; None: all."""
 
@@ -245,7 +247,8 @@ class _Planner:
 
     def _best(self, goal: _Goal, among: Iterable[str], beside: Sequence[str]) -> str | None:
         """Where the next copy should be, `beside` those that stay."""
-        able = [name for name in among if name not in goal.holders]
+        out = (*goal.holders, *goal.shard.far)
+        able = [name for name in among if name not in out]
         preferred = goal.shard.preferred
         return min(
             able,
@@ -347,7 +350,7 @@ class _Planner:
             if old not in keep and not (old == goal.active and goal.shard.ordered)
             for stays in [[name for name in goal.holders if name != old]]
             for new in self._steady
-            if new not in goal.holders and self._score([*stays, new]) > now
+            if new not in (*goal.holders, *goal.shard.far) and self._score([*stays, new]) > now
         ]
         if options and self._begin(goal, Why.SPREAD):
             _, _, _, new, old = min(options)
@@ -397,7 +400,9 @@ class _Planner:
 
     def _may_exchange(self, goal: _Goal, old: str, new: str, apart: int) -> bool:
         holders = goal.holders
-        if old not in holders or new in holders or goal.shard.weight >= apart:
+        if new in goal.shard.far or goal.shard.weight >= apart:
+            return False
+        if old not in holders or new in holders:
             return False
         if old in self._home(goal) or (old == goal.active and self._is_pinned(goal)):
             return False

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from cluster.journal import Left
 from cluster.messages import CoreMessage
 from cluster.replicas import Replicas
 from cluster.snapshot import Snapshot
@@ -30,6 +31,8 @@ class Follower:
     reading: bool = False
     told_behind: bool = False
     """It said that the store is behind what this member knows."""
+    stuck: bool = False
+    """Nobody leads, and nobody may take the epoch before an operator says from where."""
     heard: int = 0
     """Messages of actives so far."""
     suspicion: tuple[str, int] | None = None
@@ -93,6 +96,8 @@ class Start:
     """Not out of this member's copy: empty, or out of `snapshot`."""
     lost: bool = False
     snapshot: Snapshot | None = field(default=None)
+    promoted: bool = False
+    """By an operator: `snapshot` may lack what was acknowledged last."""
     suspicion: tuple[str, int] = ("", 0)
     """What called for it, and when."""
     asked_ms: int = 0
@@ -126,8 +131,17 @@ class Outside(Protocol):
     def probe(self, node: str, done: Callable[[bool], None]) -> None:
         """Is the node's process gone? True only if the operating system says so."""
 
+    def is_linked(self, member: str) -> bool:
+        """Is there a connection with the very process of this member? It may hang all the same."""
+
     def gone(self, members: tuple[str, ...], done: Callable[[bool], None]) -> None:
-        """Is the process of every one of these members provably gone?"""
+        """Is every one of these members' processes provably gone, and no journal left of the shard?
+
+        None is left if no node that can be asked has one that brings anything.
+        """
+
+    def recover(self, done: Callable[[Left | None], None]) -> None:
+        """Read what an earlier life of this node left of the shard; None: nothing."""
 
     def load(self, name: str, done: Callable[[Snapshot | None], None]) -> None: ...
 

@@ -6,14 +6,17 @@ commits a barrier, serves, and re-drives what the records say is pending.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cluster import began
 from cluster.ahead import Ahead
+from cluster.began import Began
 from cluster.core import LATE_MS, Core
 from cluster.fault import kind, place
-from cluster.machine import ClusterLost, Machine, Redrive, Step, Timer, UnknownRecord
+from cluster.journaling import Journal
+from cluster.machine import Machine, Redrive, Step, Timer, UnknownRecord
 from cluster.messages import CoreMessage
 from cluster.outside import Outside, ShardState
 from cluster.roles import Active, Candidate, Follower, Start, Stopped
@@ -46,6 +49,9 @@ TIMERS_PER_TICK = 200
 """More timers than that wait for the next turn of the loop."""
 
 
+DONE = object()
+
+
 class Unreported(AssertionError):
     """A step changed this record without `edit` or `put` (looked for in tests only)."""
 
@@ -55,8 +61,11 @@ class Opening:
     """An active that does not serve yet."""
 
     start: Start
+    began: Began | None
     switch: Switch
     undecoded: list[tuple[str, bytes]]
+    slices: Iterator[None]
+    """Of the machine's way to open them."""
     ahead: Ahead | None = None
     unread: list[tuple[str, Exception]] = field(default_factory=list)
     """Records that cannot be read. One of them shall not stop node after node."""
@@ -86,10 +95,13 @@ class Shard:
         copies: int,
         machine: Callable[[], Machine],
         outside: Outside,
+        far: Sequence[str] = (),
+        journal: Journal | None = None,
         check: bool = False,
         core: type[Core] = Core,
     ) -> None:
         self.name = name
+        self._journal = journal
         self._outside = outside
         self._new_machine = machine
         self._check = check
@@ -104,7 +116,11 @@ class Shard:
             copies=copies,
             outside=outside,
             owner=self,
+            far=far,
+            journal=journal,
         )
+        if journal is not None:
+            journal.on_held = self.core.journaled
         self._forget()
 
     def _forget(self) -> None:
@@ -433,6 +449,7 @@ class Shard:
         self.held_up = False
         log = self.core.log
         at_end = log.at_end()
+        told = began.take(at_end)
         switch = Switch(
             self.core.epoch,
             node_of(start.old_active),
@@ -441,7 +458,8 @@ class Shard:
             won_ms=self._outside.now_ms(),
             records=len(at_end),
         )
-        opening = self._opening = Opening(start, switch, list(at_end.items()), ahead)
+        slices = self.machine.opening(self.records)
+        opening = self._opening = Opening(start, told, switch, list(at_end.items()), slices, ahead)
         opening.undecoded.reverse()
         self._outside.note(
             "elected", shard=self.name, epoch=self.core.epoch, records=len(at_end), lost=start.lost
@@ -479,10 +497,9 @@ class Shard:
                 deadline = machine.deadline(key, record)
                 if deadline is not None:
                     self._timers.arm(key, deadline)
-            if undecoded:
+            if undecoded or next(opening.slices, DONE) is not DONE:
                 self._outside.soon(lambda: self._decode(opening))
                 return
-            machine.open(records)
         except Exception as error:  # noqa: BLE001 - the boundary: what was logged cannot be read
             self._outside.broken(error)
             return
@@ -499,17 +516,18 @@ class Shard:
             return
         self._opening = None
         self.serving = True
-        start = opening.start
         self._redrive = deque(self.records)
         self._redrive_at_ms = self._outside.now_ms()
         self._switch = opening.switch
         self._switch.serving_ms = self._outside.now_ms()
         self._outside.note("serving", shard=self.name, epoch=self.core.epoch)
-        if start.lost:
-            self._run(ClusterLost(self.name, self.core.epoch))
+        if opening.began is not None:
+            self._open[began.KEY] = None
+            self._gather()
+            self._run(opening.began.event(self.name))
         for key, error in opening.unread:
             self._give_up(key, error)
-        self._outside.serving(lost=start.lost)
+        self._outside.serving(lost=opening.began is not None and opening.began.lost)
         if self.serving:
             self._redrive_some()
 
@@ -623,6 +641,11 @@ class Shard:
         """After a `hold`: step again."""
         self.held_up = False
 
+    def retire(self) -> None:
+        """This node stops, and no key counts on its copy any more."""
+        if self._journal is not None:
+            self._journal.retire()
+
     # -- reading -----------------------------------------------------------------------------------
 
     def state(self) -> ShardState:
@@ -651,6 +674,9 @@ class Shard:
             seq=core.log.end,
             commit=core.log.commit,
             records=len(self.records) if self.serving else len(core.log.records),
+            stuck=core.comeback.here() if isinstance(role, Follower) and role.stuck else "",
+            journal=self._journal.alarm if self._journal is not None else "",
+            far=core.far_behind(),
             snapshot_progress=receiving.next_slice if receiving is not None else None,
             counters=self.counters,
         )

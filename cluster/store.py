@@ -165,6 +165,8 @@ class Process(msgspec.Struct, frozen=True):
     started_ms: int = 0
     """Unix time in ms."""
     site: str = ""
+    journals: str = ""
+    """Folder of its journals; "": it keeps none."""
 
 
 def encode_process(process: Process) -> bytes:

@@ -19,12 +19,15 @@ from cluster.core import LATE_MS
 from cluster.io.clock import now_ms, wall_ms
 from cluster.io.gathering import Gathering, Shared
 from cluster.io.handing import HAND_OVER_MS, HandOvers
-from cluster.io.link import Links
+from cluster.io.journal import TAILS
+from cluster.io.journals import Journals
+from cluster.io.link import Links, Present
 from cluster.io.nodes import Nodes
 from cluster.io.placer import Placer
 from cluster.io.process import is_gone, this_process
 from cluster.io.security import Open, Security
 from cluster.io.shard import ShardIo
+from cluster.io.survivors import Survivors
 from cluster.machine import Machine
 from cluster.messages import Message, Prepare, Prepared, Release, Released
 from cluster.outside import ShardState
@@ -82,6 +85,8 @@ class ShardSpec:
     let_go: Callable[[str, str], None] | None = None
     """(shard, inbox): give the address up now; the socket itself to that inbox if one is named.
     With it, `on_deposed` may keep the socket, unread, for KEEP_ADDRESS_MS."""
+    far: Sequence[str] = ()
+    """Nodes that get every batch, are never waited for and never lead by themselves."""
     version: int = 1
     """Of the configuration that has the shard; 0: none has it any more, and it shall go."""
     weight: int = 1
@@ -109,10 +114,12 @@ class Host:
         incarnation: str = "",
         security: Security | None = None,
         services: Callable[[grpc.aio.Server], None] = lambda server: None,
+        journal: str = "off",
+        tails: Path = TAILS,
     ) -> None:
         """`peers`: the address "ip:port" of the links of this node, and of those it is to know from
         the start; the others it finds in the store. `services` adds what else this node's gRPC
-        server shall answer."""
+        server shall answer. `journal`: "async", "sync" or "off"."""
         self.node = node
         self.incarnation = incarnation or secrets.token_hex(4)
         self.store = store
@@ -132,6 +139,8 @@ class Host:
         self.is_leaving = False
         self._fence = fence
         self._copies = policy.copies
+        self.journals = Journals(data_dir / "journals" / node, journal, note, tails=tails)
+        self.survivors = Survivors(self)
         self._listen = peers[node]
         self._links = Links(
             node=node,
@@ -161,18 +170,18 @@ class Host:
     # -- life --------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Listen, write down this process, begin. OSError: address in use; StoreAway."""
+        """Listen, write down this process, begin. OSError: it cannot run here; StoreAway."""
         loop = self._loop = asyncio.get_running_loop()
-        await self._links.start()
+        self.journals.open(self._from_thread)
         try:
-            me = this_process(self.node, self.incarnation, self._listen, wall_ms(), self._site)
-            await self.nodes.write_down(me)
-            self.store.attend(self.node, encode_process(me))
-            with suppress(StoreAway):  # whoever starts next forgets them
-                await self.nodes.clear()
-                await self.nodes.look()
+            await self._links.start()
+            try:
+                await self._join()
+            except BaseException:
+                await self._links.stop()
+                raise
         except BaseException:
-            await self._links.stop()
+            await self.journals.close()
             raise
         for name, spec in self._specs.items():
             self._make(name, spec)
@@ -181,6 +190,35 @@ class Host:
         for shard in self._shards.values():
             shard.start()
         self.placer.start()
+
+    async def _join(self) -> None:
+        me = this_process(
+            self.node,
+            self.incarnation,
+            self._listen,
+            wall_ms(),
+            site=self._site,
+            journals=self.journals.path,
+        )
+        await self.nodes.write_down(me)
+        try:
+            await self.survivors.find_twin()
+        except OSError:
+            with suppress(StoreAway):
+                await self.nodes.strike_out()
+            raise
+        self.store.attend(self.node, encode_process(me))
+        with suppress(StoreAway):  # whoever starts next forgets them
+            await self.nodes.clear()
+            await self.nodes.look()
+
+    def _from_thread(self, call: Callable[[], None]) -> None:
+        def turn() -> None:
+            if not self._is_stopped:
+                call()
+
+        with suppress(RuntimeError):  # the loop is over
+            self._loop.call_soon_threadsafe(self._guard, turn)
 
     def _make(self, name: str, spec: ShardSpec) -> Shard:
         io = self._ios[name] = ShardIo(self, name, spec)
@@ -192,6 +230,8 @@ class Host:
             copies=self._copies,
             machine=spec.machine,
             outside=io,
+            far=spec.far,
+            journal=self.journals.journal(name),
             check=spec.check,
         )
         shard.core.version = spec.version
@@ -229,6 +269,7 @@ class Host:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._links.stop()
+        await self.journals.close()
         for spec, name in zip(self._specs.values(), self._specs, strict=True):
             spec.on_deposed(name)
 
@@ -246,10 +287,12 @@ class Host:
             elif isinstance(role, Follower):
                 shard.core.leave()
                 if not await self._counts_on_us(shard):
+                    shard.retire()
                     return
                 await asyncio.sleep(LEAVE_MS / 1000)
             else:
                 if shard.state().role == "stopped":
+                    shard.retire()
                     return
                 await asyncio.sleep(TICK_MS / 1000)
 
@@ -283,6 +326,10 @@ class Host:
         return self.nodes.roster.addresses()
 
     @property
+    def links(self) -> Links:
+        return self._links
+
+    @property
     def shards(self) -> Mapping[str, Shard]:
         return self._shards
 
@@ -300,13 +347,20 @@ class Host:
             self._make(name, spec).start()
 
     def configured(
-        self, name: str, version: int, preferred: Sequence[str], weight: int = 1
+        self,
+        name: str,
+        version: int,
+        preferred: Sequence[str],
+        weight: int = 1,
+        far: Sequence[str] = (),
     ) -> None:
         """This version of the configuration has the shard; 0: none has, and it shall go."""
         core = self._shards[name].core
         core.version = version
         self._specs[name].preferred = preferred
         self._specs[name].weight = weight
+        self._specs[name].far = far
+        core.far = tuple(far)
         core.know(self._order(name))
         self.placer.wake()
 
@@ -350,6 +404,7 @@ class Host:
         """This node has no part in the shard any more."""
         self._ios.pop(name).removed()
         self._shards.pop(name).core.forget()
+        self.journals.remove(name)
         self._let_go(name, "")
         del self._specs[name]
 
@@ -520,6 +575,9 @@ class Host:
         if self.nodes.roster.greeted(node, incarnation):
             self.spawn(self.nodes.read())
 
+    async def who(self, shard: str) -> Present:
+        return await self.survivors.who(shard)
+
     async def probe(self, node: str) -> bool:
         return await self._shared.ask(f"probe {node}", lambda: self._links.probe(node))
 
@@ -548,10 +606,6 @@ class Host:
         names, draining = self._met
         ranked = order(place, names, self._specs[shard].preferred)
         return tuple(sorted(ranked, key=lambda node: node in draining))
-
-    async def gone(self, shard: Shard, members: Sequence[str]) -> bool:
-        """Is the process, or the life of the shard in it, of every member provably gone?"""
-        return await self.nodes.are_gone(members, shard.core.member)
 
     def _free_store(self, now: int) -> None:
         """A process that was stopped inside its transaction keeps everybody from the store."""

@@ -7,7 +7,9 @@ in it. A broken stream loses what was under way; the protocol asks again.
 import asyncio
 import errno
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,8 +31,15 @@ FRAME_BYTES = 8 << 20
 MAX_WAITING = 2_000
 """Messages that wait for one peer; beyond that all are dropped and the protocol asks again."""
 REDIAL_MS = 30
-REFUSED_MS = 1_000
+REFUSED_MS = 300
 """Who was turned away, or turned the peer away, tries again after this."""
+WHY_MS = 100
+"""Why a stream ended is known within this time after its end."""
+ASK_MS = 500
+"""Who has not answered by then is not there, or hangs."""
+ALIVE_MS = 1_000
+"""A stream that brought something within this time is alive: no other process of the same name is
+heard beside it."""
 PROBE_MS = 100
 NAME = "keepline-node"
 """In a stream's initial metadata: the node that answers."""
@@ -44,6 +53,7 @@ _CHANNEL: list[tuple[str, int]] = [
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
 ]
+_TURNED_AWAY = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.ALREADY_EXISTS)
 _SERVER: list[tuple[str, int]] = [
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
@@ -63,6 +73,21 @@ class Receiver(Protocol):
 
     def greeted(self, node: str, incarnation: str) -> None:
         """The node's process is this one. It may be a node that is not known here yet."""
+
+    async def who(self, shard: str) -> "Present":
+        """What to answer to `ask`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Who answers at an address, and what it has of a shard."""
+
+    node: str
+    incarnation: str
+    member: str
+    """It is this member of the shard now; "": it has no part in it."""
+    has_journal: bool
+    """It has a journal that brings something of the shard."""
 
 
 @dataclass(slots=True)
@@ -109,6 +134,7 @@ class Links(rpc.ReplicationServicer):
         self._guard = guard
         self._out = {name: _Outgoing(name, address) for name, address in peers.items()}
         self._streams: dict[str, int] = {}
+        self._speakers: dict[str, tuple[str, float]] = {}  # incarnation, heard when (monotonic s)
         self._stream_n = 0
         self._server: grpc.aio.Server | None = None
         self._open: dict[asyncio.Task[object], None] = {}
@@ -217,6 +243,22 @@ class Links(rpc.ReplicationServicer):
         out.waiting.append((shard, message))
         out.wake.set()
 
+    def speaker(self, node: str) -> str:
+        """The incarnation of the process that speaks for the node on a stream; "": none does."""
+        return self._speakers[node][0] if node in self._streams else ""
+
+    async def ask(self, address: str, shard: str) -> Present | None:
+        """Who is there, and what has it of the shard? None: no answer in time."""
+        async with self._security.channel(address, _CHANNEL) as channel:
+            asked = rpc.ReplicationStub(channel).Who(
+                pb.WhoRequest(shard=shard), timeout=ASK_MS / 1000
+            )
+            try:
+                found = await asked
+            except grpc.aio.AioRpcError:
+                return None
+        return Present(found.node, found.incarnation, found.member, found.has_journal)
+
     async def probe(self, node: str) -> bool:
         """Does this host's or the peer's kernel say that nobody listens there any more?"""
         out = self._out.get(node)
@@ -251,24 +293,30 @@ class Links(rpc.ReplicationServicer):
         """One stream, to its end."""
         call = stub.Link()
         try:
-            await self._speak(call, out)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            pass  # broken, or nobody there: dial again
+            try:
+                with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # dial again
+                    await self._speak(call, out)
+            finally:
+                out.waiting.clear()
+                if out.is_up:
+                    out.is_up = False
+                    if not self._stopping:
+                        self._receiver.link_down(out.node)
+            await self._learn_why(call, out)
         finally:
             call.cancel()
-            out.waiting.clear()
-            if out.is_up:
-                out.is_up = False
-                if not self._stopping:
-                    self._receiver.link_down(out.node)
-        await self._learn_why(call, out)
 
     async def _learn_why(
         self, call: "grpc.aio.StreamUnaryCall[pb.Frame, pb.LinkEnd]", out: _Outgoing
     ) -> None:
         """Note once if one of the two turned the other away."""
+        try:
+            async with asyncio.timeout(WHY_MS / 1000):
+                code = await call.code()
+        except TimeoutError:
+            return  # it is we who end it
         details = await call.details() or ""
-        if await call.code() is grpc.StatusCode.PERMISSION_DENIED:
+        if code in _TURNED_AWAY:
             why = f"it refuses this node: {details}"
         else:
             why = why_distrusted(details)
@@ -319,6 +367,27 @@ class Links(rpc.ReplicationServicer):
 
     # -- incoming ----------------------------------------------------------------------------------
 
+    async def Who(
+        self,
+        request: pb.WhoRequest,
+        context: "grpc.aio.ServicerContext[pb.WhoRequest, Awaitable[pb.WhoAnswer]]",
+    ) -> pb.WhoAnswer:
+        """Who is here."""
+        here = await self._receiver.who(request.shard)
+        return pb.WhoAnswer(
+            node=here.node,
+            incarnation=here.incarnation,
+            member=here.member,
+            has_journal=here.has_journal,
+        )
+
+    def _is_spoken_for(self, node: str, incarnation: str) -> bool:
+        """Does another process speak for this node just now?"""
+        if node not in self._streams or node not in self._speakers:
+            return False
+        speaker, heard_s = self._speakers[node]
+        return speaker != incarnation and time.monotonic() - heard_s < ALIVE_MS / 1000
+
     async def Link(
         self,
         request_iterator: AsyncIterator[pb.Frame],
@@ -328,27 +397,33 @@ class Links(rpc.ReplicationServicer):
         task = asyncio.current_task()
         assert task is not None
         self._open[task] = None
-        node = ""
+        node = incarnation = ""
         mine = 0
         try:
             async for frame in request_iterator:
                 if not node:
-                    greeted = frame.greeting.node
+                    greeted, incarnation = frame.greeting.node, frame.greeting.incarnation
                     await self._check(greeted, context)
-                    await context.send_initial_metadata(((NAME, self._node),))
-                    self._receiver.greeted(greeted, frame.greeting.incarnation)
+                    self._receiver.greeted(greeted, incarnation)
                     if greeted not in self._out:
                         break  # it dials again, and is known by then if it is one of ours
+                    if self._is_spoken_for(greeted, incarnation):
+                        why = f"node {greeted} is process {self._speakers[greeted][0]}, that lives"
+                        await context.abort(grpc.StatusCode.ALREADY_EXISTS, why)
+                    await context.send_initial_metadata(((NAME, self._node),))
                     node = greeted
                     self._stream_n += 1
                     mine = self._streams[node] = self._stream_n
-                if self._streams[node] != mine:
+                if self._streams.get(node) != mine:
                     break  # the peer has opened another stream: what is left in this one is stale
+                self._speakers[node] = (incarnation, time.monotonic())
                 self._deliver(node, frame)
         finally:
             self._open.pop(task, None)
-            if node and self._streams.get(node) == mine and not self._stopping:
-                self._receiver.link_down(node)
+            if node and self._streams.get(node) == mine:
+                del self._streams[node]
+                if not self._stopping:
+                    self._receiver.link_down(node)
         return pb.LinkEnd()
 
     async def _check(self, greeted: str, context: "grpc.aio.ServicerContext[Any, Any]") -> None:

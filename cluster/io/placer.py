@@ -180,6 +180,7 @@ class Placer:
             tuple(map(node_of, key.in_sync)),
             preferred=tuple(spec.preferred) if spec else (),
             weight=spec.weight if spec else 1,
+            far=tuple(spec.far) if spec else (),
             ordered=stay is not None and (stay.node, stay.epoch) == (active, key.epoch),
             settled=tuple(settled),
         )

@@ -29,7 +29,12 @@ def running_since(pid: int) -> int | None:
 
 
 def this_process(
-    node: str, incarnation: str, address: str, wall_ms: int, site: str = ""
+    node: str,
+    incarnation: str,
+    address: str,
+    wall_ms: int,
+    site: str = "",
+    journals: str = "",
 ) -> Process:
     """What this process writes down about itself."""
     since = running_since(os.getpid())
@@ -44,6 +49,7 @@ def this_process(
         address=address,
         started_ms=wall_ms,
         site=site,
+        journals=journals,
     )
 
 

@@ -11,12 +11,13 @@ import msgspec
 
 from cluster.fault import kind, place
 from cluster.io import clock
+from cluster.journal import Left
 from cluster.messages import CoreMessage
 from cluster.process import shard_key
 from cluster.roles import Active, Found
 from cluster.runtime import Shard
 from cluster.snapshot import BadSnapshot, Snapshot, decode_snapshot, encode_snapshot
-from cluster.store import Lost, StoreAway, Unknown, Won, decode_key
+from cluster.store import Lost, StoreAway, Unknown, Won, decode_key, node_of, process_of
 from cluster.switch import Switch
 
 if TYPE_CHECKING:
@@ -106,10 +107,16 @@ class ShardIo:
     def probe(self, node: str, done: Callable[[bool], None]) -> None:
         self._host.spawn(_tell(lambda: self._host.probe(node), done))
 
+    def is_linked(self, member: str) -> bool:
+        return self._host.links.speaker(node_of(member)) == process_of(member)
+
     def gone(self, members: tuple[str, ...], done: Callable[[bool], None]) -> None:
-        self._host.spawn(_tell(lambda: self._host.gone(self.shard, members), done))
+        self._host.spawn(_tell(lambda: self._host.survivors.gone(self.shard, members), done))
 
     # -- files -------------------------------------------------------------------------------------
+
+    def recover(self, done: Callable[[Left | None], None]) -> None:
+        self._host.spawn(_tell(lambda: self._host.journals.recover(self._name), done))
 
     def load(self, name: str, done: Callable[[Snapshot | None], None]) -> None:
         folder = self._host.data_dir / "snapshots"

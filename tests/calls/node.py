@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from calls import effects, inputs
 from calls.machine import Calls
 from calls.records import Event
+from cluster.journal import Left
 from cluster.machine import Redrive, Step
 from cluster.messages import CoreMessage
 from cluster.roles import Found
@@ -170,6 +171,9 @@ class Node:
     def probe(self, node: str, done: Callable[[bool], None]) -> None:
         raise AssertionError("this shard has one copy")
 
+    def is_linked(self, member: str) -> bool:
+        return False
+
     def gone(self, members: tuple[str, ...], done: Callable[[bool], None]) -> None:
         raise AssertionError("nothing is ever lost")
 
@@ -202,6 +206,9 @@ class Node:
 
     def deposed(self) -> None:
         raise AssertionError("nobody else leads")
+
+    def recover(self, done: Callable[[Left | None], None]) -> None:
+        self.at(0, lambda: done(None))
 
     def note(self, what: str, **fields: object) -> None:
         if what in ("step undone", "event dropped"):

@@ -5,7 +5,7 @@ import pytest
 from calls import inputs
 from calls.legs import PROBE_MS
 from calls.view import ledger
-from cluster.machine import ClusterLost
+from cluster.machine import ClusterLost, Promoted
 from sip.message import parse
 from sip.transaction import TIMER_F_MS
 from tests.calls.phones import Caller, Phone
@@ -397,6 +397,46 @@ def test_a_lost_cluster_goes_on_with_the_ledger_and_closes_what_was_open() -> No
     assert [cdr["cause"] for cdr in world.facts("ended")] == ["cluster_lost"] * 3
     assert ledger(world.records)["failed"] == 1
     accounted(world)
+
+
+def test_after_a_long_absence_phones_that_are_gone_are_found_and_audio_is_wanted_again() -> None:
+    world, (phone,) = start()
+    talking(world, phone)
+    phone.dead = True
+    world.now_ms += 600_000
+    world.media.clear()
+    world.takeover()
+    world.run(200)
+    assert world.media
+    probes = {msg.call_id: msg for msg in world.requests("OPTIONS")}
+    assert len(probes) == 2  # both legs are asked at once
+    world.post(inputs.TimedOut(probes[phone.invites[0].call_id].branch, "OPTIONS"))
+    assert world.facts("ended")[0]["cause"] == "gone"
+    accounted(world)
+
+
+def test_a_promoted_shard_closes_the_calls_of_which_only_the_database_knows() -> None:
+    world, (phone,) = start()
+    talking(world, phone)
+    (known,) = (key.removeprefix("call/") for key in world.records if key.startswith("call/"))
+    before = ledger(world.records)
+    world.takeover()
+    world.post(Promoted("main", world.epoch, 1_700_000_000_000))
+    lost = [
+        inputs.LostCall(known, "4001", "x", 1, was_queued=True, was_answered=True),
+        inputs.LostCall("later", "4001", "y", 2, was_queued=True, was_answered=False),
+        inputs.LostCall("last", "4001", "z", 3, was_queued=False, was_answered=False),
+    ]
+    world.post(inputs.CloseLost(world.epoch, lost, {"received": 900}))
+
+    assert [(cdr["outcome"], cdr["cause"]) for cdr in world.facts("ended")] == [
+        ("failed", "cluster_lost")
+    ] * 2
+    after = ledger(world.records)
+    assert after["received"] == before["received"] + 2
+    assert (after["failed"], after["ended_before_queue"]) == (1, 1)
+    accounted(world)
+    assert world.facts("promoted")[0]["records_at"] == 1_700_000_000_000
 
 
 def test_an_agent_who_did_not_take_a_call_is_the_last_to_be_offered_the_next() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc.aio
 
-from cluster.io.link import Links
+from cluster.io.link import Links, Present
 from cluster.io.security import Security
 from cluster.messages import Message
 from tests.cluster.hosts import free_ports
@@ -27,6 +27,7 @@ class End:
         self.security = security
         self.services = services
         self.got: list[tuple[str, Message]] = []
+        self.up: list[str] = []
         self.down: list[str] = []
         self.notes: list[tuple[str, dict[str, Any]]] = []
         self.broken: list[BaseException] = []
@@ -48,12 +49,16 @@ class End:
     def received(self, node: str, shard: str, message: Message) -> None:
         self.got.append((node, message))
 
-    def link_up(self, node: str) -> None: ...
+    def link_up(self, node: str) -> None:
+        self.up.append(node)
 
     def link_down(self, node: str) -> None:
         self.down.append(node)
 
     def greeted(self, node: str, incarnation: str) -> None: ...
+
+    async def who(self, shard: str) -> Present:
+        return Present(self.name, "x", "", False)
 
     def noted(self, what: str) -> list[dict[str, Any]]:
         return [fields for kind, fields in self.notes if kind == what]

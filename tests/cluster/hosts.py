@@ -67,6 +67,8 @@ class Node:
         store: Store,
         policy: Policy = DEFAULT,
         security: Security | None = None,
+        journal: str = "off",
+        far: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.store = store
@@ -87,6 +89,7 @@ class Node:
                     move_address=self._move,
                     on_serving=lambda shard, lost: self.address.update({shard: "open"}),
                     on_deposed=lambda shard: self.address.update({shard: "closed"}),
+                    far=far,
                     check=True,
                 )
                 for shard, preferred in shards.items()
@@ -96,6 +99,8 @@ class Node:
             note=lambda what, **fields: self.notes.append(f"{what} {fields}"),
             broken=self.broken.append,
             security=security,
+            journal=journal,
+            tails=folder,
         )
 
     async def _move(self, shard: str, old: str) -> None:
@@ -125,9 +130,13 @@ class Cluster:
         make_store: MakeStore | None = None,
         policy: Policy = DEFAULT,
         securities: Mapping[str, Security] | None = None,
+        journal: str = "off",
+        far: Sequence[str] = (),
     ) -> None:
         self.policy = policy
         self.securities = securities or {}
+        self.journal = journal
+        self.far = far
         self.make_store = make_store or (lambda: SqliteStore(folder / "store.db"))
         self.peers = {
             name: f"127.0.0.1:{port}"
@@ -147,6 +156,8 @@ class Cluster:
             self.make_store(),
             self.policy,
             self.securities.get(name),
+            self.journal,
+            self.far,
         )
         await node.start()
         return node
@@ -184,11 +195,13 @@ async def cluster(
     shards: Mapping[str, Sequence[str]] | None = None,
     policy: Policy = DEFAULT,
     securities: Mapping[str, Security] | None = None,
+    journal: str = "off",
+    far: Sequence[str] = (),
     **more: Sequence[str],
 ) -> AsyncIterator[Cluster]:
     """`make_store` gives each node's own; by default a SQLite file in `folder`."""
     named = {**(shards or {}), **more} or {"main": names}
-    together = Cluster(folder, names, named, make_store, policy, securities)
+    together = Cluster(folder, names, named, make_store, policy, securities, journal, far)
     try:
         for name in names:
             await together.start(name)

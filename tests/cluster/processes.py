@@ -32,11 +32,13 @@ class Processes:
         steady_ms: int = STEADY_MS,
         nice: int = 0,
         papers: Papers | None = None,
+        journal: str = "off",
     ) -> None:
         """`preferred`: each shard has a node that it prefers, one after the other; `nice`: the
         nodes', where permitted; `papers`: the links show certificates."""
         self.folder = folder
         self.papers = papers
+        self.journal = journal
         self.names = "abcde"[:nodes]
         ports = free_ports(nodes + shards)
         self.peers = {
@@ -92,6 +94,7 @@ class Processes:
                     "ports": self.ports,
                     "shards": self.shards,
                     "tls": str(Path(self.papers.give(name).cert).parent) if self.papers else "",
+                    "journal": self.journal,
                 }
             )
         )

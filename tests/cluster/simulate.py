@@ -9,12 +9,15 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from cluster.journal import Left
+from cluster.journaling import Journal
 from cluster.messages import CoreMessage
 from cluster.roles import Active, Found
 from cluster.runtime import Shard
 from cluster.snapshot import Snapshot, decode_snapshot, encode_snapshot
 from cluster.store import Lost, Unknown, Won, decode_key, node_of, process_of
 from cluster.switch import Switch
+from tests.cluster.disk import Disk, DiskStorage
 from tests.cluster.toy import Add, Confirm, Done, Toy
 
 TICK_MS = 20
@@ -36,6 +39,8 @@ class Process:
         self.clock_ms = sim.random.randrange(1_000_000)  # no two nodes' clocks agree
         self.ticked_ms = sim.now_ms
         self.performed: list[Any] = []
+        self.disk = sim.disks[node]
+        self.storage = DiskStorage(self.disk, self)
         self.shard = Shard(
             name="main",
             node=node,
@@ -44,7 +49,20 @@ class Process:
             copies=min(3, len(sim.names)),
             machine=Toy,
             outside=self,
+            far=sim.far,
+            journal=self._journal() if sim.journal != "off" else None,
             check=sim.check,
+        )
+
+    def _journal(self) -> Journal:
+        return Journal(
+            shard="main",
+            sync=self.sim.journal == "sync",
+            storage=self.storage,
+            old=self.disk.journals(),
+            note=self.note,
+            now_ms=self.now_ms,
+            wall_ms=self.wall_ms,
         )
 
     @property
@@ -125,9 +143,17 @@ class Process:
         sim = self.sim
         self.at(1, lambda: done(node not in sim.alive and (self.node, node) not in sim.cut))
 
+    def is_linked(self, member: str) -> bool:
+        other = self.sim.alive.get(node_of(member))
+        return other is not None and other.incarnation == process_of(member)
+
     def gone(self, members: tuple[str, ...], done: Callable[[bool], None]) -> None:
         is_gone = all(self.sim.is_gone(member) for member in members)
-        self.at(3, lambda: done(is_gone))
+        is_left = any(disk.left() is not None for disk in self.sim.disks.values())
+        self.at(3, lambda: done(is_gone and not is_left))
+
+    def recover(self, done: Callable[[Left | None], None]) -> None:
+        self.at(4, lambda: done(self.disk.left(self.note)))
 
     def load(self, name: str, done: Callable[[Snapshot | None], None]) -> None:
         data = self.sim.files.get(name)
@@ -175,12 +201,21 @@ class Simulation:
         end_ms: int = 12_000,
         same_name: bool = False,
         check: bool = False,
+        journal: str = "off",
+        far: int = 0,
     ) -> None:
+        """`journal`: "off", "async" or "sync"; the last `far` nodes are far ones."""
         self.random = random.Random(seed)
+        self.journal = journal
         self.now_ms = 0
         self.same_name = same_name
         self.check = check
         self.names = tuple("abcde"[:nodes])
+        self.far = self.names[nodes - far :]
+        self.disks = {
+            name: Disk(name, random.Random(f"{seed}/{name}"))  # of its own: schedules stay
+            for name in self.names
+        }
         self.alive: dict[str, Process] = {}
         self.starts = dict.fromkeys(self.names, 0)
         self.paused: dict[str, int] = {}
@@ -241,10 +276,13 @@ class Simulation:
                 other.at(3, lambda other=other: other.shard.core.link_up(node))  # type: ignore[misc]
                 process.at(3, lambda other=other: process.shard.core.link_up(other.node))  # type: ignore[misc]
 
-    def crash(self, node: str, back_ms: int) -> None:
+    def crash(self, node: str, back_ms: int, *, reboot: bool = False) -> None:
         process = self.alive.pop(node, None)
         if process is None:
             return
+        process.storage.died()
+        if reboot:
+            self.disks[node].reboot()
         self.paused.pop(node, None)
         self.trace.append((self.now_ms, node, "crash"))
         self.count("crash")
@@ -462,7 +500,8 @@ class Simulation:
         answered = len(self.forgotten | self.acked)
         if answered != self.ops:
             raise Violation(f"{answered} of {self.ops} operations were acknowledged")
-        if len(key.in_sync) != min(3, len(self.names)):
+        near = len(self.names) - len(self.far)
+        if len(key.in_sync) != min(3, near) + (leader.node in self.far):
             raise Violation(f"in_sync {key.in_sync} with {len(self.alive)} nodes up")
         self.holds_all(leader)
         for process in self.alive.values():

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
-from cluster.core import BEAT_TIMEOUT_MS, Core
+from cluster.core import Core
+from cluster.journal import Left
 from cluster.messages import CoreMessage, Hello
 from cluster.roles import Found, Start
 from cluster.snapshot import Snapshot
 from cluster.store import Lost, ShardKey, Unknown, Won, encode_key
+from cluster.suspicion import BEAT_TIMEOUT_MS
 
 
 class Slow:
@@ -40,10 +42,16 @@ class Slow:
     def probe(self, node: str, done: Callable[[bool], None]) -> None:
         self.probes.append(done)
 
+    def is_linked(self, member: str) -> bool:
+        return False
+
     def gone(self, members: tuple[str, ...], done: Callable[[bool], None]) -> None:
         pass
 
     def load(self, name: str, done: Callable[[Snapshot | None], None]) -> None:
+        pass
+
+    def recover(self, done: Callable[[Left | None], None]) -> None:
         pass
 
     def note(self, what: str, **fields: object) -> None:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cluster.io.link import Links
 from cluster.io.security import Open
-from cluster.messages import Message
 from cluster.outside import ShardState
 from cluster.placement import Policy
 from cluster.store import node_of
+from tests.cluster.ends import End
 from tests.cluster.hosts import Cluster, cluster, free_ports, until
 from tests.cluster.toy import Add, Done
 
@@ -231,41 +230,17 @@ async def test_a_bug_in_the_placement_costs_nobody_a_shard(
 async def test_a_link_to_an_address_that_another_node_has_by_now_does_not_stand(
     tmp_path: Path,
 ) -> None:
-    async with cluster(tmp_path, ("a", "b")) as two:
-        await two.served("main", copies=2)
-        stranger = Greeted()
+    async with cluster(tmp_path) as three:
+        await three.served("main", copies=3)
+        await three.kill("c")
         (port,) = free_ports(1)
-        links = Links(
-            node="a",
-            incarnation="x",
-            listen=f"127.0.0.1:{port}",
-            peers={"c": two.peers["b"], "b": two.peers["b"]},
-            receiver=stranger,
-            guard=two.nodes["a"].broken.append,
-            security=Open(),
-            note=lambda what, **fields: None,
-        )
-        await links.start()
-        await until(lambda: links.is_up("b"))
-        await until(lambda: links.counters["strangers"] > 1)
+        peers = {"c": f"127.0.0.1:{port}", "d": three.peers["b"], "b": three.peers["b"]}
+        stranger = End("c", peers, Open())
+        await stranger.links.start()
+        await until(lambda: stranger.links.is_up("b"))
+        await until(lambda: stranger.links.counters["strangers"] > 1)
         assert stranger.up == ["b"]
-        await links.stop()
-
-
-class Greeted:
-    """A receiver that only sees which links stand."""
-
-    def __init__(self) -> None:
-        self.up: list[str] = []
-
-    def received(self, node: str, shard: str, message: Message) -> None: ...
-
-    def link_up(self, node: str) -> None:
-        self.up.append(node)
-
-    def link_down(self, node: str) -> None: ...
-
-    def greeted(self, node: str, incarnation: str) -> None: ...
+        await stranger.links.stop()
 
 
 def state(together: Cluster, shard: str) -> ShardState:

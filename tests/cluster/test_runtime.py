@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cluster.core import HAND_OVER_MS
+from cluster.handing_over import HAND_OVER_MS
 from cluster.machine import Step, UnknownRecord
 from cluster.roles import Active
 from cluster.runtime import AHEAD_KEPT_MS, REDRIVE_BATCH, REDRIVE_MS, TIMERS_PER_TICK, Unreported

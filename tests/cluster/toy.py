@@ -1,11 +1,11 @@
 """A small machine: counters that grow, a ledger of what was done, timers, and faults on demand."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from cluster.machine import ClusterLost, Step, Timer
+from cluster.machine import ClusterLost, Promoted, Step, Timer
 
 
 class Counter(msgspec.Struct, array_like=True):
@@ -27,6 +27,7 @@ class Fill(msgspec.Struct, frozen=True):
 
     count: int
     size: int
+    first: int = 0
 
 
 class Arm(msgspec.Struct, frozen=True):
@@ -76,6 +77,7 @@ class Toy:
         self.total = 0
         self.opened = 0
         self.lost: list[int] = []
+        self.promoted = 0
 
     def encode(self, key: str, record: Any) -> bytes:
         return msgspec.msgpack.encode(record)
@@ -89,6 +91,10 @@ class Toy:
     def open(self, records: Mapping[str, Any]) -> None:
         self.opened += 1
         self.total = sum(counter.value for counter in records.values())
+
+    def opening(self, records: Mapping[str, Any]) -> Iterator[None]:
+        yield
+        self.open(records)
 
     def step(self, tx: Step, event: Any) -> None:
         match event:
@@ -106,7 +112,7 @@ class Toy:
                 self.total += amount
                 tx.emit(Done(key, op, counter.value, tx.id))
             case Fill(count, size):
-                for n in range(count):
+                for n in range(event.first, event.first + count):
                     tx.put(f"call/{n:06}", Counter(n, ["x" * 20] * (size // 21), pending=f"p{n}"))
             case Confirm(key, op):
                 if tx.get(key) is not None and tx.get(key).pending == op:
@@ -136,6 +142,8 @@ class Toy:
             case ClusterLost(_, epoch):
                 self.lost.append(epoch)
                 tx.put("lost", Counter(epoch, []))
+            case Promoted():
+                self.promoted += 1
             case _:
                 raise TypeError(event)
 

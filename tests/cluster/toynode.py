@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from cluster.io.host import KEEP_ADDRESS_MS, Host, ShardSpec
+from cluster.io.journal import TAILS
 from cluster.io.process import this_process
 from cluster.io.security import Secure, files_in
 from cluster.io.sqlite import SqliteStore
@@ -67,6 +68,8 @@ class ToyNode:
             broken=self.broken,
             fence=lambda process: self.driver.fence(process),
             security=Secure(files_in(Path(config["tls"])), node=name) if config["tls"] else None,
+            journal=config.get("journal", "off"),
+            tails=Path(os.environ.get("KEEPLINE_TAILS", TAILS)),
         )
         self.inbox = SocketInbox(f"toy-{name}-{self.host.incarnation}")
         self.driver = BindDriver(
@@ -143,7 +146,7 @@ class ToyNode:
                 return
             asked = json.loads(data)
             if "fill" in asked:
-                self.host.post(shard, Fill(asked["fill"], asked["size"]))
+                self.host.post(shard, Fill(asked["fill"], asked["size"], asked.get("first", 0)))
             self.askers[asked["op"]] = (shard, source)
             self.host.post(shard, Add(asked["key"], asked["op"]))
 

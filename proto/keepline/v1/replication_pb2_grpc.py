@@ -40,6 +40,11 @@ class ReplicationStub:
                 request_serializer=keepline_dot_v1_dot_replication__pb2.Frame.SerializeToString,
                 response_deserializer=keepline_dot_v1_dot_replication__pb2.LinkEnd.FromString,
                 _registered_method=True)
+        self.Who = channel.unary_unary(
+                '/keepline.v1.Replication/Who',
+                request_serializer=keepline_dot_v1_dot_replication__pb2.WhoRequest.SerializeToString,
+                response_deserializer=keepline_dot_v1_dot_replication__pb2.WhoAnswer.FromString,
+                _registered_method=True)
 
 
 class ReplicationServicer:
@@ -53,6 +58,13 @@ class ReplicationServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Who(self, request, context):
+        """Who answers at this address, and what it has of a shard.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReplicationServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +72,11 @@ def add_ReplicationServicer_to_server(servicer, server):
                     servicer.Link,
                     request_deserializer=keepline_dot_v1_dot_replication__pb2.Frame.FromString,
                     response_serializer=keepline_dot_v1_dot_replication__pb2.LinkEnd.SerializeToString,
+            ),
+            'Who': grpc.unary_unary_rpc_method_handler(
+                    servicer.Who,
+                    request_deserializer=keepline_dot_v1_dot_replication__pb2.WhoRequest.FromString,
+                    response_serializer=keepline_dot_v1_dot_replication__pb2.WhoAnswer.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +107,33 @@ class Replication:
             '/keepline.v1.Replication/Link',
             keepline_dot_v1_dot_replication__pb2.Frame.SerializeToString,
             keepline_dot_v1_dot_replication__pb2.LinkEnd.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Who(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keepline.v1.Replication/Who',
+            keepline_dot_v1_dot_replication__pb2.WhoRequest.SerializeToString,
+            keepline_dot_v1_dot_replication__pb2.WhoAnswer.FromString,
             options,
             channel_credentials,
             insecure,

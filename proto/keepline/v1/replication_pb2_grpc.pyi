@@ -18,6 +18,8 @@ class ReplicationStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     Link: _aio.StreamUnaryMultiCallable[_replication_pb2.Frame, _replication_pb2.LinkEnd]
     """The first frame names the sender. Ends with the connection."""
+    Who: _aio.UnaryUnaryMultiCallable[_replication_pb2.WhoRequest, _replication_pb2.WhoAnswer]
+    """Who answers at this address, and what it has of a shard."""
 
 class ReplicationServicer(metaclass=_abc_1.ABCMeta):
     """What nodes say to each other: one stream for each direction of a pair, for all shards."""
@@ -29,5 +31,13 @@ class ReplicationServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_abc.AsyncIterator[_replication_pb2.Frame], _abc.Awaitable[_replication_pb2.LinkEnd]],
     ) -> _abc.Awaitable[_replication_pb2.LinkEnd]:
         """The first frame names the sender. Ends with the connection."""
+
+    @_abc_1.abstractmethod
+    def Who(
+        self,
+        request: _replication_pb2.WhoRequest,
+        context: _aio.ServicerContext[_replication_pb2.WhoRequest, _abc.Awaitable[_replication_pb2.WhoAnswer]],
+    ) -> _abc.Awaitable[_replication_pb2.WhoAnswer]:
+        """Who answers at this address, and what it has of a shard."""
 
 def add_ReplicationServicer_to_server(servicer: ReplicationServicer, server: _aio.Server) -> None: ...
