@@ -22,6 +22,8 @@ class Shard(msgspec.Struct, frozen=True):
     elsewhere: str = ""
     """What becomes of calls to another shard's number: relay, redirect or refuse; empty: as the
     centre says."""
+    far: tuple[str, ...] = ()
+    """Nodes that get a copy nobody waits for, and lead the shard only by order of an operator."""
 
 
 class Number(msgspec.Struct, frozen=True):

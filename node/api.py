@@ -79,6 +79,10 @@ class Reader(Protocol):
         """Hand a shard over, to the best node if `to` is "". Raises Refused, NotHere."""
         ...
 
+    async def promote(self, shard: str, *, yes: bool, read: str) -> Any:
+        """What this node has of the shard, and with `yes` that it leads it. Raises Refused."""
+        ...
+
     async def set_agent(self, agent: str, state: str, reason: str) -> Any:
         """Bring an agent into a state. Raises Refused; NotHere: his shard is not active here."""
         ...
@@ -156,6 +160,14 @@ class ApiServicer(api_pb2_grpc.ApiServicer):
         context: ServicerContext[api_pb2.SwitchoverRequest, Awaitable[api_pb2.Document]],
     ) -> api_pb2.Document:
         return await answer(context, self.reader.switchover(request.shard, request.to))
+
+    async def Promote(  # noqa: N802  # gRPC names it
+        self,
+        request: api_pb2.PromoteRequest,
+        context: ServicerContext[api_pb2.PromoteRequest, Awaitable[api_pb2.Document]],
+    ) -> api_pb2.Document:
+        asked = self.reader.promote(request.shard, yes=request.yes, read=request.offer)
+        return await answer(context, asked)
 
     async def SetAgent(  # noqa: N802  # gRPC names it
         self,
@@ -250,6 +262,13 @@ class ApiClient:
         """Ask the node to hand the shard over. Raises Refused, NotHere, Unreachable."""
         request = api_pb2.SwitchoverRequest(shard=shard, to=to)
         return await asked(self._stub(address).Switchover(request, timeout=timeout_ms / 1_000))
+
+    async def promote(
+        self, address: str, shard: str, *, yes: bool, read: str, timeout_ms: int
+    ) -> Any:
+        """Ask the node what it has of the shard, or to lead it. Raises Refused, Unreachable."""
+        request = api_pb2.PromoteRequest(shard=shard, yes=yes, offer=read)
+        return await asked(self._stub(address).Promote(request, timeout=timeout_ms / 1_000))
 
     async def set_agent(
         self, address: str, agent: str, state: str, reason: str, *, timeout_ms: int

@@ -30,6 +30,9 @@ CENTRE_MS = 12_000
 IN_FORCE_S = 5.0
 """...and a change then to be what every shard decides by."""
 
+PROMOTE_MS = 10_000
+"""A journal is read, every member asked, the shard led: so long at most."""
+
 POLL_S = 0.2
 """Between two looks while waiting for a state."""
 
@@ -234,6 +237,18 @@ class Cluster:
             await self.addresses(),
             lambda address: self.client.read(address, what, version=version, timeout_ms=CENTRE_MS),
         )
+
+    async def promote(self, shard: str, node: str, *, yes: bool, read: str = "") -> Any:
+        """What the node has of the shard, and with `yes` that it leads it. Raises Refused."""
+        addresses = await self.addresses()
+        if node not in addresses:
+            raise Refused(f"no node {node!r}; known: {', '.join(addresses)}")
+        try:
+            return await self.client.promote(
+                addresses[node], shard, yes=yes, read=read, timeout_ms=PROMOTE_MS
+            )
+        except Unreachable as error:
+            raise Unreachable(f"node {node}: {error}") from None
 
     async def set_agent(self, agent: str, state: str, reason: str) -> Any:
         """Bring an agent into a state, wherever his shard is active. Raises Refused."""

@@ -75,6 +75,7 @@ def _shard(shard: Shard) -> Fields:
         "preferred": list(shard.preferred),
         "weight": shard.weight,
         "elsewhere": shard.elsewhere,
+        "far": list(shard.far),
     }
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from cluster.identity import NotSecure
+from cluster.io.journal import MODES, TAILS
 from node import cert_cli
 from node.config import NAME, ConfigError, sip_address
 from node.directory import DirectoryError
@@ -63,6 +64,15 @@ BasedOn = Annotated[
     typer.Option("--based-on", min=0, help="Refuse it where another version stands. 0: any."),
 ]
 Site = Annotated[str, typer.Option("--site", help="The name of this place.")]
+Journal = Annotated[
+    str,
+    typer.Option(
+        "--journal",
+        metavar="async|sync|off",
+        envvar="KEEPLINE_JOURNAL",
+        help="What a node keeps on its disk of its shards, for when every copy dies.",
+    ),
+]
 
 
 @app.command()
@@ -85,6 +95,7 @@ def up(
         Path | None,
         typer.Option("--tls", help="The folder of keepline cert, with certificates of n1, n2, …"),
     ] = None,
+    journal: Journal = "async",
 ) -> None:
     """Run a cluster on this machine, in the foreground. Ctrl-C stops it in order."""
     from node.up import plan, run
@@ -93,6 +104,7 @@ def up(
         raise typer.BadParameter(f"{sounds} is no folder", param_hint="--sounds")
     ports = checked_ports(media_ports)
     made = plan(centre, data, nodes, media_ports=ports, sounds=sounds, site=site, tls=tls)
+    made.journal = checked_journal(journal)
     made.steady_ms = checked_time(steady, "--steady")
     raise typer.Exit(run(made))
 
@@ -125,6 +137,10 @@ def node(
     tls_ca: Annotated[Path | None, typer.Option("--tls-ca", help="Instead: the CA's file,")] = None,
     tls_cert: Annotated[Path | None, typer.Option("--tls-cert", help="the certificate's,")] = None,
     tls_key: Annotated[Path | None, typer.Option("--tls-key", help="and its key's.")] = None,
+    journal: Journal = "async",
+    tails: Annotated[
+        Path, typer.Option("--tails", envvar="KEEPLINE_TAILS", help="A folder in memory.")
+    ] = TAILS,
 ) -> None:
     """Run one node in the foreground."""
     known = checked_peers(peers)
@@ -141,6 +157,8 @@ def node(
         site=site,
         steady_ms=checked_time(steady, "--steady"),
         tls=tls_files(tls, tls_ca, tls_cert, tls_key),
+        journal=checked_journal(journal),
+        tails=tails,
     )
     import uvloop
 
@@ -318,6 +336,35 @@ def switchover(
     from node import show
 
     put(document, as_json, show.switched)
+
+
+@app.command()
+def promote(
+    shard: Annotated[str, typer.Argument(metavar="SHARD", help="The shard that nobody leads.")],
+    source: Annotated[str, typer.Option("--from", metavar="NODE", help="Whose records.")],
+    data: Data = None,
+    connect: Connect = None,
+    tls: Tls = None,
+    as_json: Json = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it, without asking.")] = False,
+) -> None:
+    """Go on with one node's records of a shard, when all who held everything are gone."""
+
+    def ask(*, yes: bool, read: str = "") -> Any:
+        return with_cluster(
+            data, connect, tls, lambda cluster: cluster.promote(shard, source, yes=yes, read=read)
+        )
+
+    document = ask(yes=False)
+    if not as_json:
+        for line in document["statement"]:
+            typer.echo(line)
+    if not yes:
+        if as_json or not sys.stdin.isatty():
+            raise Failed("nothing was done; say --yes to do it")
+        typer.confirm("Go on with that?", abort=True)
+    document = ask(yes=True, read=document["offer"])
+    put(document, as_json, lambda _: f"shard {shard} is led by {source}")
 
 
 @app.command()
@@ -553,6 +600,12 @@ def checked_time(written: str, option: str = "--timeout") -> int:
     if value_ms is None:
         raise typer.BadParameter(f"{written!r} is no time like 30s", param_hint=option)
     return value_ms
+
+
+def checked_journal(written: str) -> str:
+    if written not in MODES:
+        raise typer.BadParameter(f"{written!r} is not {', '.join(MODES)}", param_hint="--journal")
+    return written
 
 
 def checked_ports(written: str) -> tuple[int, int]:

@@ -85,7 +85,7 @@ def read_shards(tree: Tree | None) -> dict[str, Shard]:
     owner: dict[Address, str] = {}
     for name, value in tree.mapping().items():
         check_name(value, name)
-        fields = value.fields(("sip", "preferred", "weight", "elsewhere"), required=("sip",))
+        fields = value.fields(("sip", "preferred", "weight", "elsewhere", "far"), required=("sip",))
         address = sip_address(fields["sip"].text())
         if address is None:
             raise fields["sip"].wrong(
@@ -97,18 +97,27 @@ def read_shards(tree: Tree | None) -> dict[str, Shard]:
         if address in owner:
             raise fields["sip"].wrong(f"is the address of shard {owner[address]} already")
         owner[address] = name
-        preferred: list[str] = []
-        for item in fields["preferred"].items() if "preferred" in fields else ():
-            check_name(item, item.text())
-            if item.text() in preferred:
-                raise item.wrong(f"{item.text()} stands here twice")
-            preferred.append(item.text())
+        preferred = read_nodes(fields.get("preferred"))
+        far = read_nodes(fields.get("far"))
+        if both := [node for node in far if node in preferred]:
+            raise fields["far"].wrong(f"{both[0]} is preferred; a far node never leads by itself")
         weight = fields["weight"].number(1, WEIGHT_MOST) if "weight" in fields else 1
         elsewhere = fields["elsewhere"].one_of(ELSEWHERE) if "elsewhere" in fields else ""
-        shards[name] = Shard(address, tuple(preferred), weight, elsewhere)
+        shards[name] = Shard(address, preferred, weight, elsewhere, far)
     if not shards:
         raise tree.wrong("names no shard; leave it out for one called main")
     return shards
+
+
+def read_nodes(tree: Tree | None) -> tuple[str, ...]:
+    """Names of nodes, none twice."""
+    nodes: list[str] = []
+    for item in tree.items() if tree else ():
+        check_name(item, item.text())
+        if item.text() in nodes:
+            raise item.wrong(f"{item.text()} stands here twice")
+        nodes.append(item.text())
+    return tuple(nodes)
 
 
 def read_queues(tree: Tree | None, shards: dict[str, Shard]) -> dict[str, Queue]:

@@ -86,7 +86,9 @@ class Following:
         self._sip = frozenset(shard.sip for shard in wanted.values())
         for name, shard in wanted.items():
             if name in self.shards:
-                self._host.configured(name, self._version_of(name), shard.preferred, shard.weight)
+                self._host.configured(
+                    name, self._version_of(name), shard.preferred, shard.weight, shard.far
+                )
             elif name in centre.shards or not await self._is_closed(name):
                 self._add(name, shard)
         for name in self.shards:
@@ -105,8 +107,7 @@ class Following:
         made = self.shards[name] = self._make(name, shard.sip)
         spec = self._spec(made)
         spec.version, spec.preferred = self._version_of(name), shard.preferred
-        spec.weight = shard.weight
-        spec.weight = shard.weight
+        spec.weight, spec.far = shard.weight, shard.far
         self._host.add_shard(name, spec)
 
     def _remove(self, name: str) -> None:

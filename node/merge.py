@@ -88,6 +88,7 @@ def merged_shards(answers: Mapping[str, Document | None]) -> list[Document]:
             "epoch": shard["epoch"],
             "active": node_of(shard.get("active") or ""),
             "in_sync": [node_of(member) for member in shard.get("in_sync", ())],
+            "far": shard.get("far", []),
             "serving": bool(shard.get("serving")),
             "sip": shard.get("sip", ""),
             "calls": shard.get("calls", 0),
@@ -134,8 +135,9 @@ def missing(merged: Document) -> str:
     if not merged["shards"]:
         return "no shard is known yet"
     usable = [node for node in merged["nodes"] if not node["draining"]]
-    copies = min(max(1, len(usable)), COPIES)
     for shard in merged["shards"]:
+        near = len(usable) - len(shard["far"])
+        copies = min(max(1, near), COPIES)
         if not shard["active"] or not shard["serving"]:
             return f"shard {shard['name']} has no serving node"
         if len(shard["in_sync"]) < copies:

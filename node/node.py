@@ -43,6 +43,7 @@ from node.messages import MessageRing
 from node.metrics import Metrics, Sample
 from node.options import NodeOptions
 from node.overload import COMMIT_MS_MAX, LAG_MS_MAX, Lag, is_overloaded
+from node.promote import promote
 from node.say import say
 from node.shard import CallShard
 from sip.message import Message
@@ -101,6 +102,8 @@ class Node:
             fence=lambda process: self.mover.fence(process),
             security=Secure(options.tls, node=options.name) if options.tls else None,
             services=lambda server: serve_api(server, self),
+            journal=options.journal,
+            tails=options.tails,
         )
         self.following = Following(
             self.configuration,
@@ -327,6 +330,10 @@ class Node:
                 "active": state.active,
                 "in_sync": list(state.in_sync),
                 "serving": state.serving,
+                "far": [
+                    {"node": node, "behind": state.far.get(node)}
+                    for node in self.host.specs[name].far
+                ],
                 "sip": f"udp:{host}:{port}",
                 "calls": 0,
                 "waiting": 0,
@@ -384,6 +391,15 @@ class Node:
                 found.append(
                     f"shard {name} has committed nothing for {silent_ms // 1_000} s: "
                     "a standby is gone and the store does not answer"
+                )
+            if state.journal:
+                found.append(
+                    f"shard {name}: {self.options.name} keeps no journal of it: {state.journal}"
+                )
+            if state.stuck:
+                found.append(
+                    f"shard {name} has nobody who may lead it; {self.options.name} has "
+                    f"{state.stuck}; keepline promote {name} --from {self.options.name}"
                 )
             if state.serving and missing.get(name):
                 found.append(f"shard {name}: {missing[name]} calls are unaccounted for")
@@ -449,6 +465,10 @@ class Node:
 
     async def switchover(self, shard: str, to: str) -> Any:
         return await orders.switchover(self.host, shard, to)
+
+    async def promote(self, shard: str, *, yes: bool, read: str) -> Any:
+        """Go on with what this node has of a shard that nobody leads."""
+        return await promote(self.host, shard, yes=yes, read=read)
 
     async def set_agent(self, agent: str, state: str, reason: str) -> Any:
         """Bring an agent into a state; the state he is in now."""

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from cluster.identity import Files, NotSecure
+from cluster.io.journal import TAILS
 from cluster.placement import STEADY_MS
 
 
@@ -26,6 +27,10 @@ class NodeOptions:
     """A node must be up for so long before shards move to it that need not."""
     tls: Files | None = None
     """This node's certificate; None: it uses nothing but loopback."""
+    journal: str = "async"
+    """"async", "sync" or "off": see `cluster.journaling`."""
+    tails: Path = TAILS
+    """Where the newest part of the journals lies: in memory that outlives the process."""
 
     @property
     def listen(self) -> str:

@@ -86,7 +86,7 @@ def status(document: Document) -> RenderableType:
             shard["name"],
             Text(shard["active"] or "nobody", "" if shard["serving"] else "red"),
             plain(shard["epoch"]),
-            " ".join(shard["in_sync"]),
+            " ".join([*shard["in_sync"], *(far_node(far) for far in shard["far"])]),
             shard["sip"].removeprefix("udp:"),
             *(plain(shard[name]) for name in ("calls", "waiting", "talking")),
         )
@@ -106,6 +106,13 @@ def wish(shard: Document) -> str:
         case _:
             what = f"moving {name} from {to}: dropping the copy"
     return f"{what} ({moving['why']})"
+
+
+def far_node(far: Document) -> str:
+    """A far node, in brackets, and how many batches it is behind."""
+    behind = far["behind"]
+    how = "?" if behind is None else f"-{behind}" if behind else ""
+    return f"({far['node']}{how})"
 
 
 def status_lines(document: Document) -> Iterable[Text]:

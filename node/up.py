@@ -76,6 +76,7 @@ class Plan:
     steady_ms: int = placement.STEADY_MS
     tls: dict[str, Files] = field(default_factory=dict)
     """Node name to its certificate; empty: none has one."""
+    journal: str = "async"
     links: dict[str, str] = field(default_factory=dict)
     """Node name to the address of its link and API."""
     metrics: dict[str, int] = field(default_factory=dict)
@@ -314,6 +315,7 @@ def node_command(plan: Plan, name: str) -> list[str]:
         f"--site={plan.site}",
         f"--steady={plan.steady_ms}ms",
         *([f"--tls={tls.cert.parent}"] if tls else []),
+        f"--journal={plan.journal}",
     )
 
 

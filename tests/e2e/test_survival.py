@@ -1,8 +1,10 @@
 """More than one process dies, or all of them stop: what is left of the calls."""
 
 import asyncio
+import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,7 +129,72 @@ async def test_a_cluster_that_was_stopped_starts_again_with_all_its_calls(tmp_pa
     nothing_lost(found, media_died=True)
 
 
-async def test_all_nodes_die_at_once_and_the_next_start_says_what_was_lost(tmp_path: Path) -> None:
+async def test_all_nodes_die_at_once_and_come_back_with_every_call(tmp_path: Path) -> None:
+    async with playing(tmp_path, TALKING) as scene:
+        await scene.come()
+        await scene.rest(2.0)
+        before = await epochs(scene)
+        order = [row["call"] for row in await scene.asked.rows("calls")]
+        pids = [node["pid"] for node in (await scene.status())["nodes"]]
+        await scene.strike(*pids, how=signal.SIGKILL)
+
+        async def came_back() -> bool:
+            now = await epochs(scene)
+            return all(now.get(shard, 0) > before[shard] for shard in SHARDS)
+
+        await scene.until("the shards come back", came_back, 30)
+        await scene.whole()
+        assert [row["call"] for row in await scene.asked.rows("calls")] == order
+        await scene.rest(3.0)
+        await scene.agents_agree("after they came back")
+        await scene.finish()
+        found = await scene.judged()
+
+    nothing_lost(found)
+
+
+async def test_what_a_journal_may_lack_an_operator_decides_and_is_told(tmp_path: Path) -> None:
+    async with playing(tmp_path, FEW) as scene:
+        await scene.come()
+        pids = [node["pid"] for node in (await scene.status())["nodes"]]
+        await scene.strike(*pids, how=signal.SIGKILL)
+        for tail in Path(os.environ["KEEPLINE_TAILS"]).iterdir():  # noqa: ASYNC240
+            tail.unlink()  # the memory is gone, as after a restart of the host
+
+        def alarms(status: dict[str, Any]) -> list[str]:
+            return [alarm for alarm in status["alarms"] if "keepline promote north" in alarm]
+
+        async def waits() -> bool:
+            return len(alarms(await scene.status())) == len(scene.names)
+
+        await scene.until("every node says what it has", waits, 30)
+        run = scene.cluster.run
+        asked = await asyncio.to_thread(run, "promote", "north", "--from", "n2")
+        assert asked.returncode == 1
+        assert "shard north would go on with the journal of n2:" in asked.stdout
+        assert "the journal may lack its end: its newest part was in memory" in asked.stdout
+        assert asked.stderr.strip() == "keepline: nothing was done; say --yes to do it"
+        for shard in SHARDS:
+            done = await asyncio.to_thread(run, "promote", shard, "--from", "n2", "--yes")
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.rstrip().endswith(f"shard {shard} is led by n2")
+        await scene.whole()
+        refused = await asyncio.to_thread(run, "promote", "north", "--from", "n1", "--yes")
+        assert refused.stderr.strip() == "keepline: shard north is led by n2"
+        kinds = [event["kind"] for event in await scene.asked.history("events")]
+        assert kinds.count("promoted") == len(SHARDS)
+        ledger = (await scene.status())["ledger"]
+        assert ledger["unaccounted"] == 0
+        for phones in scene.phones.values():
+            await phones.ask(stop=True)
+        for phones in scene.phones.values():
+            await phones.ended(45_000)
+
+
+async def test_all_nodes_die_at_once_and_without_journals_it_is_said_what_was_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEEPLINE_JOURNAL", "off")
     async with playing(tmp_path, FEW) as scene:
         await scene.come()
 

@@ -24,6 +24,13 @@ def free_udp_port() -> int:
         return port
 
 
+def free_tcp_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def write_centre(folder: Path, sip_port: int) -> Path:
     """A centre with one shard, at this port."""
     file = folder / "centre.yaml"

@@ -46,6 +46,11 @@ class Desk:
             raise NotHere(f"shard {shard} is not active here")
         return {"shard": shard, "from": "n1", "to": to}
 
+    async def promote(self, shard: str, *, yes: bool, read: str) -> Any:
+        if read not in ("", "3/journal/2/7"):
+            raise Refused("it has changed")
+        return {"shard": shard, "promoted": yes, "offer": "3/journal/2/7"}
+
     async def set_agent(self, agent: str, state: str, reason: str) -> Any:
         if agent not in self.agents:
             raise NotHere(f"agent {agent} is not known here")
@@ -160,6 +165,13 @@ async def test_the_cluster_of_a_directory_is_asked_node_by_node(tmp_path: Path) 
                 await found.forget("n2")
             with pytest.raises(Refused, match="no node 'n9'; known: n1, n2, n3, n4"):
                 await found.drain("n9", 3_000)
+            told = await found.promote("main", "n2", yes=False)
+            done = await found.promote("main", "n2", yes=True, read=told["offer"])
+            assert (told["promoted"], done["promoted"]) == (False, True)
+            with pytest.raises(Refused, match="it has changed"):
+                await found.promote("main", "n2", yes=True, read="3/journal/2/6")
+            with pytest.raises(Refused, match="no node 'n9'; known: n1, n2, n3"):
+                await found.promote("main", "n9", yes=True)
 
 
 async def test_what_has_no_answer_is_named(tmp_path: Path) -> None:

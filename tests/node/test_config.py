@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TWO_SHARDS = """\
 shards:
   north: {sip: "127.0.0.1:5060", preferred: [n1, n2]}
-  south: {sip: "127.0.0.2:5060", weight: 5}
+  south: {sip: "127.0.0.2:5060", weight: 5, far: [n3]}
 numbers:
   4001: {queue: sales, priority: 5, prompt: hello.wav}
   4002: {queue: support, prompt: ""}
@@ -70,7 +70,7 @@ def test_every_field_is_read(tmp_path: Path) -> None:
 
     assert centre.shards == {
         "north": Shard(sip=("127.0.0.1", 5060), preferred=("n1", "n2")),
-        "south": Shard(sip=("127.0.0.2", 5060), weight=5),
+        "south": Shard(sip=("127.0.0.2", 5060), weight=5, far=("n3",)),
     }
     assert centre.numbers == {
         "4001": Number(queue="sales", priority=5, prompt="hello.wav"),
@@ -256,6 +256,14 @@ QUEUE = "queues: {support: {}}\n"
         (
             "elsewhere: drop\n",
             "centre.yaml:1: elsewhere: 'drop' is no choice; known: relay, redirect, refuse",
+        ),
+        (
+            "shards: {north: {sip: '127.0.0.1:5060', preferred: [n1, n2], far: [n3, n2]}}\n",
+            "centre.yaml:1: shards.north.far: n2 is preferred; a far node never leads by itself",
+        ),
+        (
+            "shards: {north: {sip: '127.0.0.1:5060', far: [n3, n3]}}\n",
+            "centre.yaml:1: shards.north.far[1]: n3 stands here twice",
         ),
         (
             "shards: {north: {sip: '127.0.0.1:5060', elsewhere: drop}}\n",

@@ -129,7 +129,19 @@ def test_a_demo_that_is_told_to_end_leaves_nothing(number: signal.Signals) -> No
         assert not any(Path(f"/proc/{pid}").exists() for pid in processes)
 
 
-def test_a_demo_with_one_node_shows_the_loss(demo: Callable[..., tuple[int, Any]]) -> None:
+def test_a_node_that_is_killed_alone_comes_back_with_every_call(
+    demo: Callable[..., tuple[int, Any]],
+) -> None:
+    status, document = demo("--fault", "kill", "--nodes", "1")
+
+    assert (status, document["ok"], document["lost"]) == (0, True, 0)
+    assert (document["offered"], document["answered"]) == (12, 12)
+
+
+def test_a_demo_with_one_node_and_no_journal_shows_the_loss(
+    demo: Callable[..., tuple[int, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEEPLINE_JOURNAL", "off")
     status, document = demo("--fault", "kill", "--nodes", "1")
 
     assert (status, document["ok"]) == (1, False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from node.directory import Directory
-from tests.node.running import Up, free_udp_port, keepline, until, up, write_centre
+from tests.node.running import Up, free_tcp_port, free_udp_port, keepline, until, up, write_centre
 
 
 def refused(*words: str | Path) -> str:
@@ -171,3 +171,32 @@ def test_ctrl_c_stops_everything_and_the_next_up_goes_on(tmp_path: Path) -> None
             assert shard["epoch"] > epoch
         finally:
             second.end()
+
+
+def test_a_node_whose_name_another_process_has_is_one_line_and_disturbs_nobody(
+    tmp_path: Path,
+) -> None:
+    with up(tmp_path) as running:
+        before = running.status("--wait", "ready")
+        pid = running.nodes()["n1"]
+        link = next(n["link"] for n in Directory(running.data).known_nodes() if n["name"] == "n1")
+
+        def second(*words: str) -> str:
+            port = free_tcp_port()
+            done = keepline(
+                "node", "--name=n1", f"--data={running.data}", f"--centre={tmp_path}/centre.yaml",
+                f"--listen=127.0.0.1:{port}", *words,
+            )  # fmt: skip
+            assert done.returncode == 1
+            (line,) = done.stderr.splitlines()
+            return line
+
+        assert second() == (
+            f"keepline node n1: cannot start: {running.data}/journals/n1: process {pid} is this "
+            "node already; stop it first"
+        )
+        assert second("--journal=off").startswith(
+            f"keepline node n1: cannot start: node n1 runs already as process {pid}, {link} on host"
+        )
+        after = running.status()
+        assert (after["shards"], after["nodes"]) == (before["shards"], before["nodes"])

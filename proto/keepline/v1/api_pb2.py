@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15keepline/v1/api.proto\x12\x0bkeepline.v1\"I\n\x0bReadRequest\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0c\n\x04\x63\x61ll\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\x12\x0f\n\x07version\x18\x04 \x01(\x04\"0\n\x0c\x44rainRequest\x12\x12\n\ntimeout_ms\x18\x01 \x01(\r\x12\x0c\n\x04node\x18\x02 \x01(\t\"\x1b\n\x0bNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\".\n\x11SwitchoverRequest\x12\r\n\x05shard\x18\x01 \x01(\t\x12\n\n\x02to\x18\x02 \x01(\t\"?\n\x0fSetAgentRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"j\n\x0c\x41pplyRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x10\n\x08\x62\x61sed_on\x18\x04 \x01(\x04\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\x12\n\n\x02\x62y\x18\x06 \x01(\t\"\x18\n\x08\x44ocument\x12\x0c\n\x04json\x18\x01 \x01(\t2\xb1\x03\n\x03\x41pi\x12\x37\n\x04Read\x12\x18.keepline.v1.ReadRequest\x1a\x15.keepline.v1.Document\x12\x39\n\x05\x44rain\x12\x19.keepline.v1.DrainRequest\x1a\x15.keepline.v1.Document\x12:\n\x07Undrain\x12\x18.keepline.v1.NodeRequest\x1a\x15.keepline.v1.Document\x12\x39\n\x06\x46orget\x12\x18.keepline.v1.NodeRequest\x1a\x15.keepline.v1.Document\x12\x43\n\nSwitchover\x12\x1e.keepline.v1.SwitchoverRequest\x1a\x15.keepline.v1.Document\x12?\n\x08SetAgent\x12\x1c.keepline.v1.SetAgentRequest\x1a\x15.keepline.v1.Document\x12\x39\n\x05\x41pply\x12\x19.keepline.v1.ApplyRequest\x1a\x15.keepline.v1.Documentb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15keepline/v1/api.proto\x12\x0bkeepline.v1\"I\n\x0bReadRequest\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0c\n\x04\x63\x61ll\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\x12\x0f\n\x07version\x18\x04 \x01(\x04\"0\n\x0c\x44rainRequest\x12\x12\n\ntimeout_ms\x18\x01 \x01(\r\x12\x0c\n\x04node\x18\x02 \x01(\t\"\x1b\n\x0bNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\".\n\x11SwitchoverRequest\x12\r\n\x05shard\x18\x01 \x01(\t\x12\n\n\x02to\x18\x02 \x01(\t\"?\n\x0fSetAgentRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"j\n\x0c\x41pplyRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x10\n\x08\x62\x61sed_on\x18\x04 \x01(\x04\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\x12\n\n\x02\x62y\x18\x06 \x01(\t\";\n\x0ePromoteRequest\x12\r\n\x05shard\x18\x01 \x01(\t\x12\x0b\n\x03yes\x18\x02 \x01(\x08\x12\r\n\x05offer\x18\x03 \x01(\t\"\x18\n\x08\x44ocument\x12\x0c\n\x04json\x18\x01 \x01(\t2\xf0\x03\n\x03\x41pi\x12\x37\n\x04Read\x12\x18.keepline.v1.ReadRequest\x1a\x15.keepline.v1.Document\x12\x39\n\x05\x44rain\x12\x19.keepline.v1.DrainRequest\x1a\x15.keepline.v1.Document\x12:\n\x07Undrain\x12\x18.keepline.v1.NodeRequest\x1a\x15.keepline.v1.Document\x12\x39\n\x06\x46orget\x12\x18.keepline.v1.NodeRequest\x1a\x15.keepline.v1.Document\x12\x43\n\nSwitchover\x12\x1e.keepline.v1.SwitchoverRequest\x1a\x15.keepline.v1.Document\x12?\n\x08SetAgent\x12\x1c.keepline.v1.SetAgentRequest\x1a\x15.keepline.v1.Document\x12\x39\n\x05\x41pply\x12\x19.keepline.v1.ApplyRequest\x1a\x15.keepline.v1.Document\x12=\n\x07Promote\x12\x1b.keepline.v1.PromoteRequest\x1a\x15.keepline.v1.Documentb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,8 +43,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETAGENTREQUEST']._serialized_end=303
   _globals['_APPLYREQUEST']._serialized_start=305
   _globals['_APPLYREQUEST']._serialized_end=411
-  _globals['_DOCUMENT']._serialized_start=413
-  _globals['_DOCUMENT']._serialized_end=437
-  _globals['_API']._serialized_start=440
-  _globals['_API']._serialized_end=873
+  _globals['_PROMOTEREQUEST']._serialized_start=413
+  _globals['_PROMOTEREQUEST']._serialized_end=472
+  _globals['_DOCUMENT']._serialized_start=474
+  _globals['_DOCUMENT']._serialized_end=498
+  _globals['_API']._serialized_start=501
+  _globals['_API']._serialized_end=997
 # @@protoc_insertion_point(module_scope)

@@ -70,6 +70,11 @@ class ApiStub:
                 request_serializer=keepline_dot_v1_dot_api__pb2.ApplyRequest.SerializeToString,
                 response_deserializer=keepline_dot_v1_dot_api__pb2.Document.FromString,
                 _registered_method=True)
+        self.Promote = channel.unary_unary(
+                '/keepline.v1.Api/Promote',
+                request_serializer=keepline_dot_v1_dot_api__pb2.PromoteRequest.SerializeToString,
+                response_deserializer=keepline_dot_v1_dot_api__pb2.Document.FromString,
+                _registered_method=True)
 
 
 class ApiServicer:
@@ -124,6 +129,13 @@ class ApiServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Promote(self, request, context):
+        """What this node has of a shard that nobody leads, and what may be missing; with `yes` it leads.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ApiServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -160,6 +172,11 @@ def add_ApiServicer_to_server(servicer, server):
             'Apply': grpc.unary_unary_rpc_method_handler(
                     servicer.Apply,
                     request_deserializer=keepline_dot_v1_dot_api__pb2.ApplyRequest.FromString,
+                    response_serializer=keepline_dot_v1_dot_api__pb2.Document.SerializeToString,
+            ),
+            'Promote': grpc.unary_unary_rpc_method_handler(
+                    servicer.Promote,
+                    request_deserializer=keepline_dot_v1_dot_api__pb2.PromoteRequest.FromString,
                     response_serializer=keepline_dot_v1_dot_api__pb2.Document.SerializeToString,
             ),
     }
@@ -352,6 +369,33 @@ class Api:
             target,
             '/keepline.v1.Api/Apply',
             keepline_dot_v1_dot_api__pb2.ApplyRequest.SerializeToString,
+            keepline_dot_v1_dot_api__pb2.Document.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Promote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keepline.v1.Api/Promote',
+            keepline_dot_v1_dot_api__pb2.PromoteRequest.SerializeToString,
             keepline_dot_v1_dot_api__pb2.Document.FromString,
             options,
             channel_credentials,

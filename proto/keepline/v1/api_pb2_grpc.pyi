@@ -29,6 +29,8 @@ class ApiStub:
     SetAgent: _aio.UnaryUnaryMultiCallable[_api_pb2.SetAgentRequest, _api_pb2.Document]
     Apply: _aio.UnaryUnaryMultiCallable[_api_pb2.ApplyRequest, _api_pb2.Document]
     """Makes the next version of the centre, or tells what it would change; all of it or nothing."""
+    Promote: _aio.UnaryUnaryMultiCallable[_api_pb2.PromoteRequest, _api_pb2.Document]
+    """What this node has of a shard that nobody leads, and what may be missing; with `yes` it leads."""
 
 class ApiServicer(metaclass=_abc_1.ABCMeta):
     """What operators ask of a node. Documents are JSON and stable: they are the interface."""
@@ -87,5 +89,13 @@ class ApiServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_api_pb2.ApplyRequest, _abc.Awaitable[_api_pb2.Document]],
     ) -> _abc.Awaitable[_api_pb2.Document]:
         """Makes the next version of the centre, or tells what it would change; all of it or nothing."""
+
+    @_abc_1.abstractmethod
+    def Promote(
+        self,
+        request: _api_pb2.PromoteRequest,
+        context: _aio.ServicerContext[_api_pb2.PromoteRequest, _abc.Awaitable[_api_pb2.Document]],
+    ) -> _abc.Awaitable[_api_pb2.Document]:
+        """What this node has of a shard that nobody leads, and what may be missing; with `yes` it leads."""
 
 def add_ApiServicer_to_server(servicer: ApiServicer, server: _aio.Server) -> None: ...
