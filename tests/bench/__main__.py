@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tests.bench import hundred, queue, stack, switchover, takeover, waiting
+from tests.bench import hundred, large, queue, stack, switchover, takeover, waiting
 from tests.bench.cluster import loop_ns, say
 
 HOLD: dict[str, dict[str, float]] = {
@@ -30,6 +30,10 @@ HOLD: dict[str, dict[str, float]] = {
     "switchover": {"p50_ms": 50},
     "join": {"lost": 0, "doubled": 0, "share_missed": 0},
     "hundred_killed": {"max_ms": 1_000},
+    "joiner": {"ms": 1_000},
+    "large_takeover": {"ms": 500},
+    "turn": {"ms": 20},
+    "changes": {"percent_of_a_core": 50},
 }
 """By row: the figures to hold. All but `calls_per_s` are upper bounds."""
 LOWER = ("calls_per_s",)
@@ -48,9 +52,12 @@ def measurement(row: str) -> Callable[..., dict[str, dict[str, Any]]]:
         "switchover": switchover.switchover,
         "join": hundred.join,
         "hundred_killed": hundred.killed,
+        "changes": large.changes,
     }
     if row in alone:
         return lambda quick: {row: alone[row](quick=quick)}
+    if row in ("joiner", "large_takeover", "turn"):
+        return lambda quick: large.large(quick=quick)
     return lambda quick: waiting.waiting(quick=quick)
 
 
