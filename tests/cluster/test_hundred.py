@@ -28,12 +28,7 @@ async def test_a_hundred_shards_change_hands_in_few_transactions(tmp_path: Path)
         counts = [counted(node.store) for name, node in three.nodes.items() if name != "a"]
         await three.kill("a")
 
-        def leaders() -> dict[str, str]:
-            active = {shard: three.active(shard) for shard in SHARDS}
-            return {shard: node.name for shard, node in active.items() if node is not None}
-
-        await until(lambda: len(leaders()) == len(SHARDS), 10)
-        assert set(leaders().values()) == {"b", "c"}
+        await until(lambda: all(three.active(shard) is not None for shard in SHARDS), 10)
         asked = sum(counts, Counter())
         assert asked["cas_many"] + asked["read_many"] <= TRANSACTIONS_MAX, asked
 
