@@ -120,6 +120,8 @@ class EventsDb:
         """Rows that the thread has put on disk, repeats included."""
         self.failed = 0
         """Batches that were answered False."""
+        self.alarm = ""
+        """Why the last transaction failed; "": it did not."""
         self._jobs: queue.Queue[Job | None] = queue.Queue(MAX_WAITING)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -167,8 +169,10 @@ class EventsDb:
                 connection = connection or connect(self.path)
                 self.inserted += write(connection, [row for batch, _ in jobs for row in batch])
                 is_written = True
-            except sqlite3.Error:  # locked, disk full, damaged: the outbox keeps the rows
+                self.alarm = ""
+            except sqlite3.Error as error:  # locked, disk full, damaged: the outbox keeps the rows
                 is_written = False
+                self.alarm = f"events and CDRs wait in memory, {self.path.name}: {error}"
                 self.failed += len(jobs)
                 if connection:
                     connection.close()
@@ -233,10 +237,11 @@ def write(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
         )
         connection.executemany(INSERT_DIALOG, dialogs)
         connection.executemany(INSERT_CDR, records)
+        connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        with contextlib.suppress(sqlite3.Error):  # a full disk has rolled it back already
+            connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
     return len(rows)
 
 

@@ -370,6 +370,8 @@ class Node:
         """`missing`: the calls that are unaccounted for, of each shard that is served here."""
         found = [shard.outbox.alarm for shard in self.shards.values() if shard.outbox.alarm]
         found += self.host.link_alarms
+        if self.database.alarm:
+            found.append(f"{self.options.name}: {self.database.alarm}")
         if not self.media.is_up:
             found.append(f"media server {MEDIA_NAME} is not reached by {self.options.name}")
         if not self.directory.store.exists():

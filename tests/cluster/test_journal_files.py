@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from cluster.journal import MAGIC, Base, Begin, Kept, begin_tail, frame, tails
 from cluster.log import pack
 from tests.cluster.hosts import cluster, until
 from tests.cluster.toy import Add, Fill
+from tests.small_disk import small_disk
 
 
 def in_memory(folder: Path) -> list[str]:
@@ -101,17 +101,8 @@ def test_tails_whose_journals_were_deleted_are_swept_after_a_while(tmp_path: Pat
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A data directory whose node `a` has 200 KiB for its journals."""
-    folder = tmp_path / "journals" / "a"
-    folder.mkdir(parents=True)
-    command = ["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        if "CI" in os.environ:
-            pytest.fail("mounting a small filesystem needs root")
-        pytest.skip("mounting a small filesystem needs root")
-    try:
+    with small_disk(tmp_path / "journals" / "a", "200k"):
         yield tmp_path
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 async def test_a_disk_that_is_full_costs_the_journal_and_no_call(full_disk: Path) -> None:
