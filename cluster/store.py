@@ -54,7 +54,7 @@ class StoreAway(Exception):
 
 
 class StoreRefused(Exception):
-    """It will not let us in, whenever we ask; the text is the one line a person needs."""
+    """It will not serve us, whenever we ask; the text is the one line a person needs."""
 
 
 MEMBER_TTL_MS = 8_000

@@ -91,7 +91,7 @@ class EtcdStore(Store):
         try:
             await self._range(pb.RangeRequest(key=self._key("")))
         except EtcdRefused as error:
-            raise StoreRefused(str(error)) from None
+            raise StoreRefused(f"{self._contact.store}: {error}") from None
         except EtcdAway as error:
             self._contact.missed(str(error))
 

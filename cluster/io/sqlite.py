@@ -109,7 +109,7 @@ class SqliteStore(Store):
             await asyncio.gather(beats, return_exceptions=True)
             gone = "delete from member where node = ? and value = ?"
             with suppress(StoreAway):
-                await self._ask(self._once(gone, node, value))
+                await self._answer(self._once(gone, node, value))
         if self._thread.is_alive():
             self._jobs.put(None)
             await asyncio.to_thread(self._thread.join, 2 * self._deadline_s)
@@ -179,7 +179,7 @@ class SqliteStore(Store):
         while True:
             until_ms = now_ms() + MEMBER_TTL_MS
             with suppress(StoreAway):
-                await self._ask(self._once(here, node, value, until_ms))
+                await self._answer(self._once(here, node, value, until_ms))
             await asyncio.sleep(BEAT_MS / 1000)
 
     async def members(self) -> dict[str, bytes]:
@@ -201,9 +201,19 @@ class SqliteStore(Store):
         return self._contact.silent_ms()
 
     async def _ask(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        if self._jobs.qsize() >= MAX_WAITING or not self._thread.is_alive():
-            self._contact.missed("too many calls wait for it, or it is closed")
-            raise StoreAway
+        try:
+            found = await self._answer(work)
+        except StoreAway as error:
+            self._contact.missed(str(error))
+            raise
+        self._contact.answered()
+        return found
+
+    async def _answer(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if not self._thread.is_alive():
+            raise StoreAway("closed")
+        if self._jobs.qsize() >= MAX_WAITING:
+            raise StoreAway("too many calls wait for it")
         answer: Future[T] = Future()
         until = time.monotonic() + self._deadline_s
         self._jobs.put((work, answer, until))  # type: ignore[arg-type]  # the Future is work's own
@@ -212,15 +222,9 @@ class SqliteStore(Store):
         waited.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         try:
             async with asyncio.timeout(self._deadline_s):
-                found = await asyncio.shield(waited)
+                return await asyncio.shield(waited)
         except TimeoutError:
-            self._contact.missed("no answer in time")
-            raise StoreAway from None
-        except StoreAway as error:
-            self._contact.missed(str(error))
-            raise
-        self._contact.answered()
-        return found
+            raise StoreAway("no answer in time") from None
 
     # -- on the store's thread -------------------------------------------------------------------
 
@@ -275,7 +279,7 @@ class SqliteStore(Store):
         return result
 
     def _once(self, statement: str, *values: object) -> Callable[[sqlite3.Connection], None]:
-        """Not again and again: what is for display waits for nobody's lock."""
+        """Tried once: what is for display waits for nobody's lock."""
 
         def change(db: sqlite3.Connection) -> None:
             db.execute(statement, values)

@@ -82,7 +82,7 @@ class ZooKeeperStore(Store):
             await self._calls.calls([], timeout_s=OPEN_S)
         except ZooKeeperAway as error:
             if self._calls.refusal:
-                raise StoreRefused(str(error)) from None
+                raise StoreRefused(f"{self._contact.store}: not permitted") from None
             self._contact.missed(str(error))
 
     async def close(self) -> None:

@@ -233,6 +233,6 @@ class ZooKeeperCalls:
                 return
             if not isinstance(answer, (NoAuthError, NoNodeError)):
                 return  # the connection is lost again: the next one comes here
-            self.refusal = f"{self._root}: not permitted"
+            self.refusal = "not permitted"
             self._settled.set()
             await asyncio.sleep(REFUSED_AGAIN_S)

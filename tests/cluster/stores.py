@@ -1,5 +1,6 @@
 """Real servers of the stores, started for a test on an address of their own and ended by pid."""
 
+import base64
 import json
 import os
 import shutil
@@ -182,6 +183,19 @@ class EtcdServers(Servers):
         asked = urllib.request.Request(url, json.dumps(fields).encode(), token)
         with urllib.request.urlopen(asked, timeout=2, context=context) as answer:
             return json.loads(answer.read())
+
+    def guard(self, user: str, password: str, prefix: str) -> None:
+        """From now on only who knows a password comes in; this user, to the keys of the prefix."""
+        first, end = (base64.b64encode(text.encode()).decode()
+                      for text in (prefix, f"{prefix[:-1]}{chr(ord(prefix[-1]) + 1)}"))  # fmt: skip
+        self.post(0, "auth/user/add", name="root", password="root")
+        self.post(0, "auth/user/grant", user="root", role="root")
+        self.post(0, "auth/user/add", name=user, password=password)
+        self.post(0, "auth/role/add", name="ours")
+        ours = {"permType": "READWRITE", "key": first, "range_end": end}
+        self.post(0, "auth/role/grant", name="ours", perm=ours)
+        self.post(0, "auth/user/grant", user=user, role="ours")
+        self.post(0, "auth/enable")
 
     def is_up(self, member: int) -> bool:
         try:

@@ -1,7 +1,6 @@
 """Passwords and certificates: who may use a store, and what is said to whom that may not."""
 
 import asyncio
-import base64
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -23,11 +22,6 @@ SLOW_S = 5.0
 PASSWORD = "said to nobody"
 
 
-def text(data: str) -> str:
-    """As etcd's JSON wants bytes."""
-    return base64.b64encode(data.encode()).decode()
-
-
 @asynccontextmanager
 async def client(servers: Servers, notes: list[str], **options: Any) -> AsyncIterator[Store]:
     def note(what: str, **fields: object) -> None:
@@ -47,14 +41,7 @@ async def client(servers: Servers, notes: list[str], **options: Any) -> AsyncIte
 def guarded(tmp_path: Path) -> Iterator[EtcdServers]:
     """An etcd whose user `keepline` may use what lies under `keepline/`, and nothing else."""
     with served(EtcdServers(tmp_path, 1)) as servers:
-        servers.post(0, "auth/user/add", name="root", password="root")
-        servers.post(0, "auth/user/grant", user="root", role="root")
-        servers.post(0, "auth/user/add", name="keepline", password=PASSWORD)
-        servers.post(0, "auth/role/add", name="ours")
-        ours = {"permType": "READWRITE", "key": text("keepline/"), "range_end": text("keepline0")}
-        servers.post(0, "auth/role/grant", name="ours", perm=ours)
-        servers.post(0, "auth/user/grant", user="keepline", role="ours")
-        servers.post(0, "auth/enable")
+        servers.guard("keepline", PASSWORD, "keepline/")
         yield servers
 
 
