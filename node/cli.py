@@ -19,6 +19,7 @@ from node import cert_cli
 from node.config import NAME, ConfigError, sip_address
 from node.directory import DirectoryError
 from node.options import NodeOptions, tls_files
+from node.store_options import StoreOptionError, StoreOptions, parse_store
 from node.yaml_tree import duration_ms
 
 app = typer.Typer(
@@ -73,6 +74,26 @@ Journal = Annotated[
         help="What a node keeps on its disk of its shards, for when every copy dies.",
     ),
 ]
+StoreUrl = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        metavar="sqlite|etcd://HOST:PORT,.../PREFIX|zookeeper://...",
+        help="Where it is agreed who is active.",
+    ),
+]
+StoreUser = Annotated[str, typer.Option("--store-user", metavar="NAME", help="The store's user.")]
+StorePassword = Annotated[
+    str,
+    typer.Option("--store-password", metavar="env:NAME|file:PATH", help="Where the password is."),
+]
+StoreCa = Annotated[
+    Path | None, typer.Option("--store-ca", help="PEM file: the store's CA. Turns TLS on.")
+]
+StoreCert = Annotated[
+    Path | None, typer.Option("--store-cert", help="PEM file: our certificate for the store.")
+]
+StoreKey = Annotated[Path | None, typer.Option("--store-key", help="PEM file: its key.")]
 
 
 @app.command()
@@ -96,6 +117,12 @@ def up(
         typer.Option("--tls", help="The folder of keepline cert, with certificates of n1, n2, …"),
     ] = None,
     journal: Journal = "async",
+    store: StoreUrl = "sqlite",
+    store_user: StoreUser = "",
+    store_password: StorePassword = "",
+    store_ca: StoreCa = None,
+    store_cert: StoreCert = None,
+    store_key: StoreKey = None,
 ) -> None:
     """Run a cluster on this machine, in the foreground. Ctrl-C stops it in order."""
     from node.up import plan, run
@@ -103,7 +130,10 @@ def up(
     if sounds and not sounds.is_dir():
         raise typer.BadParameter(f"{sounds} is no folder", param_hint="--sounds")
     ports = checked_ports(media_ports)
-    made = plan(centre, data, nodes, media_ports=ports, sounds=sounds, site=site, tls=tls)
+    chosen = checked_store(store, store_user, store_password, store_ca, store_cert, store_key)
+    made = plan(
+        centre, data, nodes, media_ports=ports, sounds=sounds, site=site, tls=tls, store=chosen
+    )
     made.journal = checked_journal(journal)
     made.steady_ms = checked_time(steady, "--steady")
     raise typer.Exit(run(made))
@@ -141,6 +171,12 @@ def node(
     tails: Annotated[
         Path, typer.Option("--tails", envvar="KEEPLINE_TAILS", help="A folder in memory.")
     ] = TAILS,
+    store: StoreUrl = "sqlite",
+    store_user: StoreUser = "",
+    store_password: StorePassword = "",
+    store_ca: StoreCa = None,
+    store_cert: StoreCert = None,
+    store_key: StoreKey = None,
 ) -> None:
     """Run one node in the foreground."""
     known = checked_peers(peers)
@@ -159,6 +195,7 @@ def node(
         tls=tls_files(tls, tls_ca, tls_cert, tls_key),
         journal=checked_journal(journal),
         tails=tails,
+        store=checked_store(store, store_user, store_password, store_ca, store_cert, store_key),
     )
     import uvloop
 
@@ -616,6 +653,15 @@ def checked_ports(written: str) -> tuple[int, int]:
             f"{written!r} is no range of ports like 10000-19999", param_hint="--media-ports"
         )
     return int(first), int(last)
+
+
+def checked_store(
+    url: str, user: str, password: str, ca: Path | None, cert: Path | None, key: Path | None
+) -> StoreOptions:
+    try:
+        return parse_store(url, user=user, password=password, ca=ca, cert=cert, key=key)
+    except StoreOptionError as error:
+        raise typer.BadParameter(error.why, param_hint=error.option) from None
 
 
 def checked_peers(written: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 LOCK = "lock"
 STORE = "store.db"
+CLUSTER = "cluster.json"
 EVENTS = "events.db"
 SNAPSHOTS = "snapshots"
 MEDIA_SOCKET = "media.sock"
@@ -34,6 +35,8 @@ class Directory:
         self.path = path.absolute()
         self.lock = self.path / LOCK
         self.store = self.path / STORE
+        """Unless the store is elsewhere."""
+        self.cluster = self.path / CLUSTER
         self.events = self.path / EVENTS
         self.snapshots = self.path / SNAPSHOTS
         self.media_socket = self.path / MEDIA_SOCKET

@@ -12,16 +12,19 @@ from msgspec.structs import replace
 
 from calls.acceptable import successor
 from calls.centre import Centre
-from cluster.io.sqlite import SqliteStore
+from cluster.io.contact import quiet
 from cluster.io.versions import TooLarge
 from cluster.store import StoreAway, StoreRefused
+from node import stores
 from node.addresses import taken
 from node.ask import who
+from node.belonging import belong
 from node.beside import Compare, all_new, compare
 from node.configuration import Configuration, Stored
 from node.difference import changes, line
 from node.directory import Directory
 from node.say import say
+from node.store_options import StoreOptions
 from node.yaml_tree import read_file
 
 LINES = 20
@@ -32,14 +35,20 @@ class StartError(Exception):
     """The cluster cannot be started; the text is the one line a person needs."""
 
 
-async def first_centre(directory: Directory, file: Path, wanted: Centre) -> Centre:
-    """The centre in force from now on. No node runs. Raises StartError."""
-    store = SqliteStore(directory.store)
+async def first_centre(
+    directory: Directory, file: Path, wanted: Centre, options: StoreOptions
+) -> Centre:
+    """The centre in force from now on. No node runs.
+
+    Raises ConfigError, DirectoryError, StartError.
+    """
+    store, name = stores.make(options, directory, quiet), stores.name(options, directory)
     try:
         await store.open()
+        await belong(store, name, directory, alone=not options.is_file)
         return await _settled(Configuration(store), file, wanted)
-    except StoreAway:
-        raise StartError(f"{directory.store} does not answer: it is locked") from None
+    except StoreAway as error:
+        raise StartError(f"{name} does not answer: {error}") from None
     except StoreRefused as error:
         raise StartError(str(error)) from None
     except TooLarge:

@@ -38,9 +38,9 @@ def status(nodes: Sequence[Document], answers: Mapping[str, Document | None]) ->
 
     A node's status is {"node": {"name", "pid", "site"}, "draining": [...], "shards": [{"name",
     "role", "epoch", "active", "in_sync", "serving", "sip", "calls", "waiting", "talking", "ledger",
-    "moving", "version", "removed"}], "centre": {"version"}, "media": [{"name", "up"}], "alarms":
-    [...]}. A shard's version is the one of the centre that it decides by; `removed`: it goes when
-    its calls have ended.
+    "moving", "version", "removed"}], "centre": {"version"}, "store": {"name", "answers"}, "media":
+    [{"name", "up"}], "alarms": [...]}. A shard's version is the one of the centre that it decides
+    by; `removed`: it goes when its calls have ended.
     """
     shards = merged_shards(answers)
     ledger = {name: sum(int(shard["ledger"].get(name, 0)) for shard in shards) for name in LEDGER}
@@ -58,6 +58,7 @@ def status(nodes: Sequence[Document], answers: Mapping[str, Document | None]) ->
         "shards": shards,
         "can_lose": min((max(0, len(shard["in_sync"]) - 1) for shard in shards), default=0),
         "ledger": ledger,
+        "store": merged_store(answers),
         "media": merged_media(answers),
         "alarms": alarms,
     }
@@ -105,6 +106,15 @@ def merged_shards(answers: Mapping[str, Document | None]) -> list[Document]:
 
 def rank(shard: Document) -> tuple[int, bool]:
     return shard["epoch"], shard.get("role") == "active"
+
+
+def merged_store(answers: Mapping[str, Document | None]) -> Document:
+    """The store, which answers when it answers every node that we hear of it from."""
+    said = [answer["store"] for answer in answers.values() if answer and "store" in answer]
+    return {
+        "name": said[0]["name"] if said else "",
+        "answers": bool(said) and all(store["answers"] for store in said),
+    }
 
 
 def merged_media(answers: Mapping[str, Document | None]) -> list[Document]:

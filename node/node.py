@@ -23,7 +23,6 @@ from cluster.io.clock import wall_ms
 from cluster.io.host import Host, ShardSpec
 from cluster.io.process import this_process
 from cluster.io.security import Secure
-from cluster.io.sqlite import SqliteStore
 from cluster.placement import Policy
 from cluster.store import StoreAway
 from cluster.switch import Switch
@@ -31,8 +30,9 @@ from failover.io.bind import BindDriver
 from failover.io.inbox import SocketInbox
 from media_servers.io.client import Client
 from media_servers.verbs import Event
-from node import applying, events_db, orders
+from node import applying, events_db, orders, stores
 from node.api import NotHere, Refused, Wanted, serve_api
+from node.belonging import belong
 from node.config import ConfigError, load_centre
 from node.configuration import Configuration
 from node.directory import Directory
@@ -56,7 +56,7 @@ COMMIT_WAIT_MS = 300
 SILENT_MS = 1_000
 """A shard that has not committed for so long is an alarm."""
 MEDIA_NAME = "embedded"
-ORDINARY = ("elected", "serving", "deposed")
+ORDINARY = ("elected", "serving", "deposed", "store back")
 """What a shard notes without anybody having to look after it."""
 
 log = structlog.get_logger()
@@ -87,7 +87,8 @@ class Node:
             on_event=self._on_media_event,
             on_up=self._on_media_up,
         )
-        self.store = SqliteStore(self.directory.store)
+        self.store = stores.make(options.store, self.directory, note)
+        self.store_name = stores.name(options.store, self.directory)
         self.configuration = Configuration(self.store)
         self.host = Host(
             node=options.name,
@@ -165,6 +166,7 @@ class Node:
         """Raises OSError, StoreAway, StoreRefused, ConfigError: the node cannot run here."""
         # What may fail comes first: a node that has joined and ends at once costs a takeover.
         await self.store.open()
+        await belong(self.store, self.store_name, self.directory)
         try:
             self.metrics_port = self.metrics.serve("127.0.0.1", self.options.metrics_port)
         except OSError as error:
@@ -183,7 +185,7 @@ class Node:
     def _first_centre(self) -> Centre:
         """The one to begin with, where the store has none."""
         if self.options.centre is None:
-            raise ConfigError(f"{self.directory.store}: has no centre yet; --centre CENTRE.yaml")
+            raise ConfigError(f"{self.store_name}: has no centre yet; --centre CENTRE.yaml")
         return load_centre(self.options.centre)
 
     async def stop(self) -> None:
@@ -362,6 +364,7 @@ class Node:
             "draining": sorted(self.host.nodes.roster.draining),
             "centre": {"version": self.following.version},
             "shards": shards,
+            "store": {"name": self.store_name, "answers": self.store.silent_ms() == 0},
             "media": [{"name": MEDIA_NAME, "up": self.media.is_up}],
             "alarms": self._alarms(missing),
         }
@@ -374,7 +377,12 @@ class Node:
             found.append(f"{self.options.name}: {self.database.alarm}")
         if not self.media.is_up:
             found.append(f"media server {MEDIA_NAME} is not reached by {self.options.name}")
-        if not self.directory.store.exists():
+        if self.store.silent_ms() > SILENT_MS:
+            found.append(
+                f"{self.store_name} does not answer {self.options.name}: "
+                "calls go on, and nobody can take over"
+            )
+        if self.options.store.is_file and not self.directory.store.exists():
             found.append(
                 f"{self.directory.store} was removed: the nodes that run go on without it, "
                 "and none that stops can come back"

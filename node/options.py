@@ -6,6 +6,7 @@ from pathlib import Path
 from cluster.identity import Files, NotSecure
 from cluster.io.journal import TAILS
 from cluster.placement import STEADY_MS
+from node.store_options import StoreOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,7 @@ class NodeOptions:
     metrics_port: int = 0
     """Where /metrics listens; 0: any free port."""
     site: str = ""
+    store: StoreOptions = dataclasses.field(default_factory=StoreOptions)
     steady_ms: int = STEADY_MS
     """A node must be up for so long before shards move to it that need not."""
     tls: Files | None = None

@@ -14,6 +14,7 @@ import structlog
 
 from cluster.fault import kind, place
 from cluster.store import StoreAway, StoreRefused
+from node import stores
 from node.directory import Directory
 from node.log_file import log_to
 from node.node import Node
@@ -32,7 +33,8 @@ async def run_node(options: NodeOptions) -> None:
     """Run until SIGTERM or SIGINT. Raises ConfigError, DirectoryError, NotSecure."""
     directory = Directory(options.data)
     directory.prepare()
-    directory.check_store()
+    if options.store.is_file:
+        directory.check_store()
     log_to(directory.logs / f"{options.name}.log")
 
     def broken(error: BaseException) -> None:
@@ -49,8 +51,8 @@ async def run_node(options: NodeOptions) -> None:
     nice = prepare()
     try:
         await node.start()
-    except StoreAway:
-        cannot_start(options, f"{directory.store} does not answer: it is locked or cannot be read")
+    except StoreAway as error:
+        cannot_start(options, f"{stores.name(options.store, directory)} does not answer: {error}")
     except StoreRefused as error:
         cannot_start(options, str(error))
     except OSError as error:

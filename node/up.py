@@ -28,6 +28,7 @@ from node.config import load_centre
 from node.directory import Directory
 from node.first_centre import StartError, first_centre
 from node.say import say
+from node.store_options import StoreOptions
 
 MAX_NODES = 9
 
@@ -77,6 +78,7 @@ class Plan:
     tls: dict[str, Files] = field(default_factory=dict)
     """Node name to its certificate; empty: none has one."""
     journal: str = "async"
+    store: StoreOptions = field(default_factory=StoreOptions)
     links: dict[str, str] = field(default_factory=dict)
     """Node name to the address of its link and API."""
     metrics: dict[str, int] = field(default_factory=dict)
@@ -95,13 +97,15 @@ def plan(
     sounds: Path | None,
     site: str,
     tls: Path | None = None,
+    store: StoreOptions,
 ) -> Plan:
     """The checked plan. Raises ConfigError, DirectoryError, NotSecure, StartError."""
     centre = load_centre(centre_file)
     directory = Directory(data)
     directory.prepare()
-    directory.check_store()
-    made = Plan(centre_file, centre, directory, nodes, media_ports, sounds, site)
+    if store.is_file:
+        directory.check_store()
+    made = Plan(centre_file, centre, directory, nodes, media_ports, sounds, site, store=store)
     if tls:
         made.tls = {name: files_in(tls.absolute() / name) for name in made.names}
         for name, files in made.tls.items():
@@ -115,7 +119,9 @@ def run(plan: Plan) -> int:
     Raises ConfigError, DirectoryError, StartError at first.
     """
     lock = plan.directory.take()
-    plan.centre = asyncio.run(first_centre(plan.directory, plan.centre_file, plan.centre))
+    plan.centre = asyncio.run(
+        first_centre(plan.directory, plan.centre_file, plan.centre, plan.store)
+    )
     ports = free_ports(2 * plan.nodes)
     for name in plan.names:
         plan.links[name] = f"127.0.0.1:{next(ports)}"
@@ -316,6 +322,7 @@ def node_command(plan: Plan, name: str) -> list[str]:
         f"--steady={plan.steady_ms}ms",
         *([f"--tls={tls.cert.parent}"] if tls else []),
         f"--journal={plan.journal}",
+        *plan.store.words(),
     )
 
 

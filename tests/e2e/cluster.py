@@ -72,6 +72,13 @@ class Cluster:
         self._up.send_signal(signal.SIGINT)
         return self._up.wait(timeout_s)
 
+    def ended(self, timeout_s: float = 20.0) -> int:
+        """Wait until it has ended by itself; the exit status."""
+        assert self._up is not None
+        status = self._up.wait(timeout_s)
+        until("nothing of it is left", lambda: not self.processes())
+        return status
+
     def destroy(self) -> None:
         """Whatever is left of it, by pid."""
         if self._up is not None and self._up.poll() is None:

@@ -52,13 +52,17 @@ class Scene:
         seed: int = 1,
         nodes: int = 3,
         command: Sequence[str] = KEEPLINE,
+        options: Sequence[str] = (),
     ) -> None:
+        """`options`: more of them for `up`."""
         self.folder = folder
         network = own_address().rpartition(".")[0]
         self.names = [f"n{number + 1}" for number in range(nodes)]
         self.parts = parts(people, network, self.names)
         self.people = people
-        self.cluster = Cluster(folder, centre_of(self.parts), nodes=nodes, command=command)
+        self.cluster = Cluster(
+            folder, centre_of(self.parts), nodes=nodes, command=command, options=options
+        )
         self.phones = {
             part.shard: Phones(folder, part.shard, part.words(seed + place))
             for place, part in enumerate(self.parts)
@@ -341,9 +345,10 @@ async def playing(
     seed: int = 1,
     nodes: int = 3,
     command: Sequence[str] = KEEPLINE,
+    options: Sequence[str] = (),
 ) -> AsyncIterator[Scene]:
     """A scene on a cluster that is ready; everything of it is ended afterwards."""
-    scene = Scene(folder, people, seed=seed, nodes=nodes, command=command)
+    scene = Scene(folder, people, seed=seed, nodes=nodes, command=command, options=options)
     try:
         async with cluster(scene.cluster.data, None) as found:
             await scene.start(found)

@@ -173,7 +173,9 @@ async def test_a_shard_comes_and_goes_with_the_centre(tmp_path: Path) -> None:
         assert is_bound(south)
         await in_force(three, 2)
         # The node where it is active dies: the shard is served as any other.
-        await three.up.pop(first.options.name).host.close()
+        dead = three.up.pop(first.options.name)
+        await dead.host.close()
+        await dead.store.close()
         second = await three.serving(copies=2, shard="south")
         assert second.host.states()["south"].epoch == 2
 
