@@ -36,7 +36,7 @@ demo: setup
 
 # Everything that .ci/run runs.
 test: needs check
-	$(PY) -m pytest
+	$(PY) tests/all.py
 
 # Every fault many times over; about an hour.
 soak: needs setup
@@ -65,7 +65,7 @@ check: stubs
 
 # The figures of the design, measured here, as JSON.
 bench: setup
-	@$(PY) tests/bench.py
+	@$(PY) -m tests.bench
 
 # $(call protoc,DIR): the stubs of every contract, into DIR.
 protoc = $(PY) -m grpc_tools.protoc -Iproto --python_out=$(1) --grpc_python_out=$(1) \

@@ -24,6 +24,7 @@ from loadtest.verdict import judge
 
 SIPP = shutil.which("sipp")
 needs_sipp = pytest.mark.skipif(SIPP is None, reason="needs SIPp: apt-get install sip-tester")
+pytestmark = pytest.mark.real
 SECONDS_MAX = 20
 
 
@@ -243,7 +244,6 @@ def bound(port: int) -> bool:
 
 
 @needs_sipp
-@pytest.mark.real
 async def test_callers_call_sipps_built_in_agent(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     given = Options(
@@ -266,7 +266,6 @@ async def test_callers_call_sipps_built_in_agent(tmp_path: Path) -> None:
 
 
 @needs_sipp
-@pytest.mark.real
 async def test_sipps_built_in_caller_calls_an_agent(tmp_path: Path) -> None:
     port, own = free_ports(2)
     given = Options(
