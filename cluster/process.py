@@ -23,11 +23,6 @@ def start_time(stat: str) -> int | None:
     return None if fields[0] in ("Z", "X", "x") else int(fields[19])
 
 
-def is_runnable(stat: str) -> bool:
-    """Running, or waiting for a processor (state R)."""
-    return stat.rpartition(")")[2].split()[0] == "R"
-
-
 def is_stopped(stat: str) -> bool:
     """Stopped by a signal or a debugger (states T and t): it does nothing until it is continued."""
     return stat.rpartition(")")[2].split()[0] in ("T", "t")

@@ -1,8 +1,10 @@
 """In which order a shard's address moves to its new active on one host (the `bind` driver).
 
 The compare-and-set is won before any of this begins: nobody else may lead the shard's epoch. The
-old active is asked to let go; if it does not answer and the store still names us, its process is
-ended; then the address is bound. An address that is still in use is searched for: an older active
+old active is asked to let go. One that does not answer and is not stopped may be starved, or cut
+off and about to learn from the store that it leads no more: what counts is whether it still holds
+the address. If it does after a while, and the store still names us, its process is ended; then the
+address is bound. An address that is still in use is searched for: an older active
 may have been left behind by a takeover that was itself cut short.
 """
 
@@ -12,13 +14,14 @@ from cluster.store import Process
 
 RELEASE_MS = 50
 """The old active has so long to let go of the address."""
-BUSY_MS = 150
-"""And so long more if the kernel says that it runs or waits for a processor: it is starved."""
 HANDED_ASKS = 20
 """An old active that handed the shard over was well a moment ago: if it does not answer it is
 starved, and it is asked so many times more before anything is done to it."""
 BIND_TRIES = 40
 BIND_AGAIN_MS = 10
+WAIT_TRIES = 15
+"""And so many tries to bind more if it is not stopped. One that is cut off from all others asks the
+store 300 ms after it heard the last of them, 50 ms or less after it was suspected."""
 SEARCH_AFTER = 3
 """So many tries before the holder is looked for."""
 SEARCHES = 3
@@ -27,13 +30,21 @@ SEARCHES = 3
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Ask the process to let go, for `wait_ms`. Then: Released, Gone, Busy, Silent or Stopped."""
+    """Ask the process to let go, for RELEASE_MS. Then: Released, Gone, Alive, Silent or Stopped."""
 
     process: Process
     searches: int = 0
-    wait_ms: int = RELEASE_MS
     again: int = 0
     """It is asked so many times more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Bind, if the process has let go by itself. Then: Bound or InUse."""
+
+    process: Process
+    searches: int = 0
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +82,7 @@ class Failed:
     reason: str
 
 
-State = Asking | Ending | Binding | Searching | Moved | Failed
+State = Asking | Waiting | Ending | Binding | Searching | Moved | Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +92,7 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """It did not answer in time."""
+    """It did not answer in time, and runs elsewhere, or was this very node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +101,8 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
-class Busy:
-    """It did not answer in time, and the kernel says that it is running, not stopped."""
+class Alive:
+    """It did not answer in time, and is not stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +137,7 @@ class NotHeld:
     """By none of ours."""
 
 
-Outcome = Released | Silent | Stopped | Busy | Gone | NotEnded | Bound | InUse | Held | NotHeld
+Outcome = Released | Silent | Stopped | Alive | Gone | NotEnded | Bound | InUse | Held | NotHeld
 
 
 def begin(old: Process | None, *, me: Process, handed: bool = False) -> State:
@@ -142,11 +153,17 @@ def step(state: State, outcome: Outcome) -> State:
     match state, outcome:
         case Asking(_, searches), Released() | Gone():
             return Binding(0, searches)
-        case Asking(process, searches, wait_ms, again), Silent() | Busy() if again:
-            return Asking(process, searches, wait_ms, again - 1)
-        case Asking(process, searches, wait_ms), Busy() if wait_ms == RELEASE_MS:
-            return Asking(process, searches, BUSY_MS)
-        case Asking(process, searches), Silent() | Stopped() | Busy():
+        case Asking(process, searches, again), Silent() | Alive() if again:
+            return Asking(process, searches, again - 1)
+        case Asking(process, searches), Alive():
+            return Waiting(process, searches)
+        case Asking(process, searches), Silent() | Stopped():
+            return Ending(process, searches)
+        case Waiting(), Bound():
+            return Moved()
+        case Waiting(process, searches, tries), InUse():
+            if tries + 1 < WAIT_TRIES:
+                return Waiting(process, searches, tries + 1)
             return Ending(process, searches)
         case Ending(_, searches), Gone() | NotEnded():
             return Binding(0, searches)

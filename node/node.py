@@ -24,7 +24,7 @@ from cluster.io.host import Host, ShardSpec
 from cluster.io.process import this_process
 from cluster.io.security import Secure
 from cluster.placement import Policy
-from cluster.store import StoreAway
+from cluster.store import StoreAway, member_id, node_of, process_of
 from cluster.switch import Switch
 from failover.io.bind import BindDriver
 from failover.io.inbox import SocketInbox
@@ -113,7 +113,7 @@ class Node:
             spec=self._spec,
         )
         self.shards = self.following.shards
-        self.inbox = SocketInbox(f"keepline-{options.name}-{self.host.incarnation}")
+        self.inbox = SocketInbox(inbox_of(member_id(options.name, self.host.incarnation)))
         self.mover = BindDriver(
             me=this_process(options.name, self.host.incarnation, options.listen, wall_ms()),
             peers=self.host,
@@ -154,7 +154,7 @@ class Node:
             preferred=(),
             move_address=lambda which, old: self.mover.move(which, old),
             on_serving=self._serving,
-            on_deposed=lambda which: shard.release(),
+            on_deposed=lambda which: self._deposed(shard),
             on_switched=self._switched,
             on_held=lambda which, held: shard.hold(held),
             let_go=lambda which, inbox: shard.let_go(inbox),
@@ -224,6 +224,16 @@ class Node:
         self._adopted[name] = view.counts(self.host.shard(name).records)["calls"]
         say(f"shard {name} is served by {self.options.name}, epoch {state.epoch}")
         self.following.configure(name)
+
+    def _deposed(self, shard: CallShard) -> None:
+        """Where the store says who leads now, he has the address at once: cut off from us, he could
+        not ask for it. Otherwise it waits for him to ask.
+        """
+        core = self.host.shard(shard.name).core
+        heir = core.key.active if core.key is not None and core.key.epoch == core.epoch else ""
+        if heir and node_of(heir) != self.options.name:
+            shard.pass_on(inbox_of(heir))
+        shard.release()
 
     def _switched(self, name: str, switch: Switch) -> None:
         """The switch becomes a fact of its own: it is in the database as long as its calls are."""
@@ -547,6 +557,11 @@ class Node:
         self.host.loop_late_max_ms = 0
         samples.append(Sample("keepline_alarms", len(self._alarms(missing)), {}))
         self.metrics.samples = samples
+
+
+def inbox_of(member: str) -> str:
+    """Where the process of a member takes the sockets that are passed to it."""
+    return f"keepline-{node_of(member)}-{process_of(member)}"
 
 
 def note(what: str, **fields: object) -> None:

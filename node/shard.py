@@ -191,10 +191,16 @@ class CallShard:
     def let_go(self, inbox: str) -> None:
         """Give the address up, to the process whose inbox this is, or to whoever binds it."""
         self.release()
-        port = self._port
-        if port is not None and inbox and not pass_socket(port.socket, self.name, inbox):
+        if self._port is not None and inbox and not self.pass_on(inbox):
             log.warning("sip not passed on", shard=self.name)
         self.close()
+
+    def pass_on(self, inbox: str) -> bool:
+        """Give the address to the process whose inbox this is. False: it is not here."""
+        if self._port is None or not pass_socket(self._port.socket, self.name, inbox):
+            return False
+        self.close()
+        return True
 
     def close(self) -> None:
         """Let go of the address. May be called again."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, assert_never
 
-from cluster.process import is_runnable, is_stopped, start_time
+from cluster.process import is_stopped, start_time
 from cluster.store import Process
 from failover import plan
 from failover.io.inbox import SocketInbox
@@ -87,13 +87,15 @@ class BindDriver:
                     state = plan.step(state, await self._do(shard, state))
 
     async def _do(
-        self, shard: str, state: plan.Asking | plan.Ending | plan.Binding | plan.Searching
+        self,
+        shard: str,
+        state: plan.Asking | plan.Waiting | plan.Ending | plan.Binding | plan.Searching,
     ) -> plan.Outcome:
         match state:
-            case plan.Asking(process, wait_ms=wait_ms, again=again):
-                until = asyncio.get_running_loop().time() + wait_ms / 1000
-                outcome = await self._ask(shard, process, wait_ms)
-                if again and isinstance(outcome, plan.Silent | plan.Busy):
+            case plan.Asking(process, again=again):
+                until = asyncio.get_running_loop().time() + plan.RELEASE_MS / 1000
+                outcome = await self._ask(shard, process)
+                if again and isinstance(outcome, plan.Silent | plan.Alive):
                     # Its link may be down: then the answer was there at once.
                     await asyncio.sleep(until - asyncio.get_running_loop().time())
                 return outcome
@@ -105,18 +107,10 @@ class BindDriver:
                     "ending a silent process", shard=shard, node=process.node, pid=process.pid
                 )
                 return plan.Gone() if await self.fence(process) else plan.NotEnded()
-            case plan.Binding(tries):
+            case plan.Binding(tries=tries) | plan.Waiting(tries=tries):
                 if tries:
                     await asyncio.sleep(plan.BIND_AGAIN_MS / 1000)
-                if self._take(shard):
-                    return plan.Bound()
-                try:
-                    self._bind(shard)
-                except OSError as error:
-                    if error.errno != errno.EADDRINUSE:
-                        raise
-                    return plan.InUse()
-                return plan.Bound()
+                return self._try_to_bind(shard)
             case plan.Searching():
                 for process in await self._peers.all_processes():
                     if process.incarnation != self._me.incarnation and self._holds(process, shard):
@@ -125,7 +119,7 @@ class BindDriver:
             case _:
                 assert_never(state)
 
-    async def _ask(self, shard: str, process: Process, wait_ms: int) -> plan.Outcome:
+    async def _ask(self, shard: str, process: Process) -> plan.Outcome:
         if _since(process.pid) != process.start_time and self._is_here(process):
             return plan.Gone()
         if process.node == self._me.node:
@@ -133,11 +127,24 @@ class BindDriver:
         if self._is_here(process) and _is_stopped(process.pid):
             return plan.Stopped()  # no need to wait for an answer
         inbox = self._inbox.name if self._inbox is not None and self._is_here(process) else ""
-        if await self._peers.ask_release(process.node, shard, wait_ms, inbox):
+        if await self._peers.ask_release(process.node, shard, plan.RELEASE_MS, inbox):
             return plan.Released()
         if await self._peers.is_refused(process.node):
             return plan.Gone()
-        return plan.Busy() if _is_running(process.pid) else plan.Silent()
+        if not self._is_here(process):
+            return plan.Silent()
+        return plan.Stopped() if _is_stopped(process.pid) else plan.Alive()
+
+    def _try_to_bind(self, shard: str) -> plan.Outcome:
+        if self._take(shard):
+            return plan.Bound()
+        try:
+            self._bind(shard)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return plan.InUse()
+        return plan.Bound()
 
     def _take(self, shard: str) -> bool:
         """Was the socket itself passed to us?"""
@@ -206,11 +213,6 @@ def _since(pid: int) -> int | None:
         return start_time(Path(f"/proc/{pid}/stat").read_text())
     except (FileNotFoundError, ProcessLookupError):
         return None
-
-
-def _is_running(pid: int) -> bool:
-    """Does a thread of it run or wait for a processor? A stopped process has none that does."""
-    return any(is_runnable(stat) for stat in _threads(pid))
 
 
 def _is_stopped(pid: int) -> bool:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from cluster.io.link import Links
 from cluster.io.security import Open
 from cluster.io.sqlite import DEADLINE_MS
-from cluster.process import is_provably_gone, is_runnable, start_time
+from cluster.process import is_provably_gone, is_stopped, start_time
 from cluster.snapshot import decode_snapshot, encode_snapshot
 from cluster.store import Process
 from tests.cluster.hosts import cluster, until
@@ -272,8 +272,8 @@ def test_a_process_may_be_named_anything() -> None:
     fields = " ".join(str(n) for n in range(4, 60))
     assert start_time(f"7 (a) R (b)) S {fields}") == 22
     assert start_time(f"7 (python) Z {fields}") is None
-    assert is_runnable(f"7 (x y) R {fields}")
-    assert not is_runnable(f"7 (R) T {fields}")
+    assert is_stopped(f"7 (x R) T {fields}")
+    assert not is_stopped(f"7 (T) R {fields}")
 
 
 async def test_a_store_that_is_locked_while_a_node_starts_is_waited_for(tmp_path: Path) -> None:

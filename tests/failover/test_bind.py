@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import IO
 
 import msgspec
 import pytest
@@ -60,11 +61,12 @@ class Peers:
 
 
 @pytest.fixture
-def holder() -> Iterator[tuple[Process, int]]:
-    """A process that holds a UDP port and answers nobody."""
+def running() -> Iterator[tuple[Process, int, IO[bytes]]]:
+    """A process that holds a UDP port and answers nobody; it lets go when it is written a line."""
     code = (
         "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
-        "s.bind(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); sys.stdin.read()"
+        "s.bind(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True);"
+        "sys.stdin.readline(); s.close(); sys.stdin.read()"
     )
     running = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.PIPE
@@ -77,11 +79,16 @@ def holder() -> Iterator[tuple[Process, int]]:
     process = msgspec.structs.replace(
         ME, node="old", incarnation="theirs", pid=running.pid, start_time=since
     )
-    yield process, port
+    yield process, port, running.stdin
     running.stdin.close()
     running.stdout.close()
     running.kill()
     running.wait(5)
+
+
+@pytest.fixture
+def holder(running: tuple[Process, int, IO[bytes]]) -> tuple[Process, int]:
+    return running[:2]
 
 
 @pytest.fixture
@@ -128,6 +135,23 @@ async def test_a_silent_old_active_is_ended_and_its_address_taken(
     await driver.move("main", "old:theirs.2")  # a later life of the shard in that process
     assert driver.bound is not None
     assert running_since(process.pid) is None
+    driver.close()
+
+
+async def test_a_silent_old_active_that_lets_go_by_itself_lives_on(
+    running: tuple[Process, int, IO[bytes]],
+) -> None:
+    """It was cut off: it asked the store, found that it leads no more, and closed its socket. To
+    end it would take the calls of its other shards, for which it may be the only copy."""
+    process, port, line = running
+    driver = Driven(Peers(process), port)
+    moving = asyncio.create_task(driver.move("main", "old:theirs"))
+    await asyncio.sleep(2 * plan.BIND_AGAIN_MS / 1_000)
+    line.write(b"let go\n")
+    line.flush()
+    await moving
+    assert driver.bound is not None
+    assert running_since(process.pid) == process.start_time
     driver.close()
 
 

@@ -5,14 +5,14 @@ import pytest
 from cluster.store import Process
 from failover.plan import (
     BIND_TRIES,
-    BUSY_MS,
     HANDED_ASKS,
     SEARCH_AFTER,
     SEARCHES,
+    WAIT_TRIES,
+    Alive,
     Asking,
     Binding,
     Bound,
-    Busy,
     Ending,
     Failed,
     Gone,
@@ -27,6 +27,7 @@ from failover.plan import (
     Silent,
     State,
     Stopped,
+    Waiting,
     begin,
     step,
 )
@@ -46,18 +47,24 @@ ME, OLD, OLDER = process("b"), process("a"), process("c")
         ([Gone(), Bound()], [Asking(OLD), Binding(), Moved()]),
         ([Silent(), Gone(), Bound()], [Asking(OLD), Ending(OLD), Binding(), Moved()]),
         (
-            [Busy(), Released(), Bound()],
-            [Asking(OLD), Asking(OLD, 0, BUSY_MS), Binding(), Moved()],
+            [Alive(), InUse(), Bound()],
+            [Asking(OLD), Waiting(OLD), Waiting(OLD, 0, 1), Moved()],
         ),
         (
-            [Busy(), Busy(), Gone(), Bound()],
-            [Asking(OLD), Asking(OLD, 0, BUSY_MS), Ending(OLD), Binding(), Moved()],
+            [Alive(), *[InUse()] * WAIT_TRIES, Gone(), Bound()],
+            [
+                Asking(OLD),
+                *(Waiting(OLD, 0, n) for n in range(WAIT_TRIES)),
+                Ending(OLD),
+                Binding(),
+                Moved(),
+            ],
         ),
         ([Silent(), NotEnded(), Bound()], [Asking(OLD), Ending(OLD), Binding(), Moved()]),
         ([Stopped(), Gone(), Bound()], [Asking(OLD), Ending(OLD), Binding(), Moved()]),
     ],
 )
-def test_the_old_active_is_asked_and_ended_only_if_it_does_not_answer(
+def test_the_old_active_is_asked_and_ended_only_if_it_neither_answers_nor_lets_go(
     outcomes: list[Outcome], states: list[State]
 ) -> None:
     state = begin(OLD, me=ME)
@@ -95,12 +102,14 @@ def test_an_address_that_stays_in_use_is_given_up_after_a_bounded_time(found: Ou
             case Searching():
                 outcome = found
             case Asking():
-                outcome = Silent()
+                outcome = Alive()
+            case Waiting():
+                outcome = InUse()
             case _:
                 outcome = NotEnded()
         state = step(state, outcome)
         steps += 1
-    assert steps < BIND_TRIES + SEARCHES * (SEARCH_AFTER + 4) + 1
+    assert steps < BIND_TRIES + SEARCHES * (SEARCH_AFTER + WAIT_TRIES + 4) + 1
 
 
 def test_who_handed_over_is_asked_for_long_before_it_is_ended() -> None:
@@ -108,7 +117,7 @@ def test_who_handed_over_is_asked_for_long_before_it_is_ended() -> None:
     state = begin(OLD, me=ME, handed=True)
     for asked in range(HANDED_ASKS):
         assert state == Asking(OLD, again=HANDED_ASKS - asked)
-        state = step(state, Silent() if asked % 2 else Busy())
+        state = step(state, Silent() if asked % 2 else Alive())
     assert state == Asking(OLD)
     assert step(state, Silent()) == Ending(OLD)
 
