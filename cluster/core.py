@@ -36,7 +36,7 @@ from cluster.messages import (
     Reject,
     Slice,
 )
-from cluster.replicas import IN_SYNC_TIMEOUT_MS, Replicas, Standby
+from cluster.replicas import SILENT_MS, Replicas, Standby
 from cluster.roles import (
     Active,
     Candidate,
@@ -610,7 +610,7 @@ class Core:
                 role.campaign_at_ms = max(role.campaign_at_ms, now_ms + LATE_MS)
         elif isinstance(role, Active):
             for peer in role.replicas.peers.values():
-                peer.seen_ms = max(peer.seen_ms, now_ms - IN_SYNC_TIMEOUT_MS + LATE_MS)
+                peer.seen_ms = max(peer.seen_ms, now_ms - SILENT_MS + LATE_MS)
 
     def link_up(self, node: str) -> None:
         """A connection to this node stands."""

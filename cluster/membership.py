@@ -7,7 +7,7 @@ member it must change the key; until that is done the old one counts.
 from collections.abc import Collection, Container, Sequence
 
 from cluster.log import Log
-from cluster.replicas import IN_SYNC_TIMEOUT_MS
+from cluster.replicas import IN_SYNC_TIMEOUT_MS, SILENT_MS
 from cluster.roles import Active
 from cluster.store import node_of
 
@@ -48,7 +48,14 @@ def _is_here(role: Active, member: str, now_ms: int) -> bool:
     peer = role.replicas.peers.get(node_of(member))
     if peer is None or peer.dead or peer.leaving == member:
         return False
-    return peer.member in ("", member) and now_ms - peer.seen_ms <= IN_SYNC_TIMEOUT_MS
+    if peer.member not in ("", member):
+        return False
+    silent_ms = now_ms - peer.seen_ms
+    if silent_ms <= SILENT_MS:
+        return True
+    others = (other for other in role.replicas.peers.values() if other is not peer)
+    is_alone = all(now_ms - other.seen_ms > SILENT_MS for other in others)
+    return is_alone and silent_ms <= IN_SYNC_TIMEOUT_MS
 
 
 def joining(
@@ -73,7 +80,7 @@ def joining(
         and not peer.dead
         and peer.member not in in_sync
         and peer.leaving != peer.member
-        and now_ms - peer.seen_ms < IN_SYNC_TIMEOUT_MS
+        and now_ms - peer.seen_ms < SILENT_MS
         and peer.match > 0
         and log.end - peer.match <= NEAR_BATCHES
     ]

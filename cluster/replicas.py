@@ -15,8 +15,11 @@ from cluster.messages import Ack, Append, CoreMessage, Hello, Position, Slice
 COPIES = 3
 """A shard has this many copies, or one on every node when there are fewer nodes."""
 BEAT_MS = 50
+SILENT_MS = 200
+"""A standby silent for this long is removed from in_sync while another one is heard: before it
+would suspect us (250 ms without a beat), for the one that is cut off is then it."""
 IN_SYNC_TIMEOUT_MS = 300
-"""A standby silent for this long is removed from in_sync."""
+"""And for this long while none is heard: after the others would suspect us, for it may be us."""
 FORGET_MS = 4 * IN_SYNC_TIMEOUT_MS
 """A node silent for this long is asked again where it stands before it is sent anything."""
 SLICE_RECORDS = 200
