@@ -43,6 +43,8 @@ DIGITS_MAX = 128
 """So many pressed keys are kept of a call."""
 JOIN_MS = 5_000
 """An agent who picked up while the media server is away is kept waiting for so long."""
+MEDIA_WAIT_MS = 3_000
+"""Likewise a phone whose INVITE waits for the media server; then it is told 503."""
 MEDIA_TRIES = 3
 """So often a media session is set up anew on other ports before the call is given up."""
 
@@ -100,7 +102,7 @@ def ready_to_answer(t: Turn, call: Call, leg: Leg, sdp: str) -> None:
     assert leg.incoming is not None
     if call.until_ms > t.now_ms:
         leg.local_sdp = sdp
-        leg.incoming.needs = 0
+        leg.incoming.needs = leg.incoming.until_ms = 0
     else:
         legs.answer(t, leg, sdp)
         call.state = PROMPT
@@ -315,6 +317,15 @@ def heard(t: Turn, call: Call, session: Session, leg: Leg) -> Session:
     if other is not None and other.is_held:
         return verbs.hold(session, other.name, t.queue_of(call).music)
     return verbs.resume(session)
+
+
+def media_stayed_away(t: Turn, leg: Leg) -> None:
+    """The phone's INVITE has waited for the media server for long enough."""
+    call = t.edit_call(leg.call)
+    if leg.state == SETUP:
+        refused(t, call, leg, 503, "media unreachable")
+    else:
+        renegotiation_refused(t, call, leg, 503)
 
 
 def renegotiation_refused(t: Turn, call: Call, leg: Leg, status: int) -> None:

@@ -70,7 +70,9 @@ def _refuses_somebody(t: Turn, call: Call, reason: str) -> bool:
     agent = t.edit_leg(call.agent_leg) if call.agent_leg else None
     for leg in (caller, agent):
         if leg is not None and leg.incoming is not None and leg.incoming.needs:
-            if leg.state == SETUP:
+            if reason == "unreachable":  # the next MediaSessions asks again, if it comes in time
+                leg.incoming.until_ms = leg.incoming.until_ms or t.now_ms + flow.MEDIA_WAIT_MS
+            elif leg.state == SETUP:
                 flow.refused(t, call, leg, status, f"media {reason}")
             else:
                 flow.renegotiation_refused(t, call, leg, 488 if status == 400 else status)

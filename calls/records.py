@@ -38,7 +38,8 @@ class Incoming(msgspec.Struct, array_like=True, gc=False):
     needs: int = 0
     """The media counter whose result is the answer's SDP; 0: does not wait for media."""
     until_ms: int = 0
-    """The ACK to our 200 is due; a refusal is answered again no longer."""
+    """The ACK to our 200 is due; a refusal is answered again no longer; while it `needs` media, the
+    media server is away and has so long to come back."""
     offerless: bool = False
     """The SDP answer comes with the ACK (RFC 3261 §13.2.1)."""
     previous: MediaLeg | None = None

@@ -418,6 +418,9 @@ def timed_out(t: Turn, branch: str, method: str) -> None:
 def leg_due(t: Turn, leg: Leg) -> None:
     """A deadline of a living leg."""
     if leg.incoming is not None and 0 < leg.incoming.until_ms <= t.now_ms:
+        if leg.incoming.needs:
+            flow.media_stayed_away(t, leg)
+            return
         legs.bye(t, leg)
         flow.leg_gone(t, leg, "no_ack")
     elif leg.outgoing is not None and 0 < leg.outgoing.until_ms <= t.now_ms:

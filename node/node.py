@@ -56,6 +56,8 @@ COMMIT_WAIT_MS = 300
 SILENT_MS = 1_000
 """A shard that has not committed for so long is an alarm."""
 MEDIA_NAME = "embedded"
+MEDIA_AWAY_MS = 2_000
+"""A media server that died is back by then, and new calls wait for it; after that they get 503."""
 ORDINARY = ("elected", "serving", "deposed", "store back")
 """What a shard notes without anybody having to look after it."""
 
@@ -294,7 +296,7 @@ class Node:
         """Why this node takes no new call of the shard now; empty: it does."""
         if self.draining and not self.host.shard(shard).core.successors():
             return "draining"  # a shard that can be handed over takes its new calls along
-        if not self.media.is_up:
+        if self.media.away_ms > MEDIA_AWAY_MS:
             return "no_media"
         commit_ms = self.shards[shard].commit_lag.ms
         return "overload" if is_overloaded(lag_ms=self._lag.ms, commit_ms=commit_ms) else ""

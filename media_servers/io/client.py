@@ -56,12 +56,14 @@ class Client:
         self._out: deque[bytes] = deque()
         self._server = ""
         self._up = asyncio.Event()
+        self._lost_at = 0.0
         self._broken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to connect; returns at once."""
         assert self._task is None
+        self._lost_at = asyncio.get_running_loop().time()
         self._task = asyncio.create_task(self._stay_connected())
 
     async def close(self) -> None:
@@ -82,6 +84,13 @@ class Client:
     def is_up(self) -> bool:
         """Commands would reach the server now."""
         return self._up.is_set()
+
+    @property
+    def away_ms(self) -> int:
+        """For how long commands have not reached the server; 0: they do."""
+        if self._up.is_set():
+            return 0
+        return max(1, round((asyncio.get_running_loop().time() - self._lost_at) * 1_000))
 
     @property
     def server(self) -> str:
@@ -270,6 +279,7 @@ class Client:
             told(Unreachable("the media server went away"))
         if self._up.is_set():
             self._up.clear()
+            self._lost_at = asyncio.get_running_loop().time()
             self._on_down()
 
     def broke(self) -> None:

@@ -18,10 +18,9 @@ from cluster.store import Lost, Unknown, Won
 from cluster.switch import Switch
 from media_servers import verbs
 from media_servers.verbs import Refused, Session
-from sip.dialog import origin, refuse
-from sip.message import Message, refusal_headers
+from sip.message import Message
 from sip.transaction import Layer
-from sip.uri import Address, user_of
+from sip.uri import Address
 from tests.calls.people import SHARD
 
 if TYPE_CHECKING:
@@ -116,19 +115,7 @@ class Node:
     # sip.transaction.User
 
     def on_request(self, msg: Message, source: Address) -> None:
-        is_new = msg.method == "INVITE" and not msg.to_tag
-        if is_new and not self.world.media.is_up and not self._knows(msg):
-            answer = refuse(msg, source, 503, headers=refusal_headers(msg, 503))
-            assert self.layer is not None
-            self.layer.respond(origin(msg, source), 503, answer, self.world.now_ms)
-            self.post(inputs.TurnedAway(user_of(msg.uri), "no_media"))
-            return
         self.post(inputs.Requested(msg, source))
-
-    def _knows(self, invite: Message) -> bool:
-        machine = self.shard.machine
-        assert isinstance(machine, Calls)
-        return machine.knows(self.shard.records, invite)
 
     def on_response(self, msg: Message, source: Address) -> None:
         self.post(inputs.Responded(msg, source))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from calls import inputs
+from calls import flow, inputs
 from calls.legs import PROBE_MS
 from calls.view import ledger
 from cluster.machine import ClusterLost, Promoted
@@ -236,6 +236,38 @@ def test_a_reinvite_while_ours_is_pending_gets_491() -> None:
     world.post(refused)
     world.run(20)
     assert len(world.requests("INVITE")) >= 1
+
+
+@pytest.mark.parametrize("ring_ms", [0, 500])
+def test_a_call_that_is_set_up_while_the_media_server_restarts_waits_for_it(ring_ms: int) -> None:
+    """Found by `keepline chaos --fault media`: it was refused with 503."""
+    world, _ = start(ring_ms=ring_ms)
+    world.media_refuses = "unreachable"
+    caller = Caller(world)
+    caller.invite()
+    world.run(1_500)
+    assert not world.answers(200)
+    world.media_refuses = ""
+    world.post(inputs.MediaSessions([]))
+    world.run(100)
+    assert world.answers(200, "INVITE")
+    caller.ack()
+    world.run(flow.MEDIA_WAIT_MS)
+    assert not world.answers(503)
+    assert not world.facts("ended")
+    accounted(world)
+
+
+def test_a_call_for_which_the_media_server_stays_away_gets_503() -> None:
+    world, _ = start()
+    world.media_refuses = "unreachable"
+    Caller(world).invite()
+    world.run(flow.MEDIA_WAIT_MS - 100)
+    assert not world.answers(503)
+    world.run(200)
+    assert world.answers(503, "INVITE")
+    assert world.facts("refused")[0]["cause"] == "media unreachable"
+    accounted(world)
 
 
 def test_an_unknown_number_gets_404_and_its_repeat_too() -> None:
