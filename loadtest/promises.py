@@ -15,8 +15,8 @@ def broken(log: Sequence[AnyFact], losses: Sequence[Loss]) -> list[str]:
     """A line for each promise that was not kept, to callers and agents.
 
     A 200 to an INVITE, to a hold, to a BYE: each says that the cluster has it. A call that it then
-    does not know, or ends though nobody hung up, was lost after it was committed. `losses`: of this
-    log.
+    does not know, or ends though nobody hung up, was lost after it was committed. `losses`: of the
+    verdict on this log.
     """
     view = gather(log)
     found = [

@@ -123,8 +123,12 @@ def up(
     store_ca: StoreCa = None,
     store_cert: StoreCert = None,
     store_key: StoreKey = None,
+    drill: Annotated[
+        Path | None, typer.Option("--drill", hidden=True, help="See node/drill.py.")
+    ] = None,
 ) -> None:
     """Run a cluster on this machine, in the foreground. Ctrl-C stops it in order."""
+    from node.drill import read_drill
     from node.up import plan, run
 
     if sounds and not sounds.is_dir():
@@ -136,6 +140,8 @@ def up(
     )
     made.journal = checked_journal(journal)
     made.steady_ms = checked_time(steady, "--steady")
+    if drill is not None:
+        made.drill = read_drill(drill)
     raise typer.Exit(run(made))
 
 
@@ -177,6 +183,9 @@ def node(
     store_ca: StoreCa = None,
     store_cert: StoreCert = None,
     store_key: StoreKey = None,
+    clock_jump: Annotated[
+        int, typer.Option("--clock-jump", hidden=True, help="See node/drill.py.")
+    ] = 0,
 ) -> None:
     """Run one node in the foreground."""
     known = checked_peers(peers)
@@ -196,6 +205,7 @@ def node(
         journal=checked_journal(journal),
         tails=tails,
         store=checked_store(store, store_user, store_password, store_ca, store_cert, store_key),
+        clock_jump_ms=clock_jump,
     )
     import uvloop
 
@@ -533,6 +543,41 @@ def demo(
     else:
         console().print(verdict_lines(outcome, fault))
     raise typer.Exit(0 if outcome.is_ok else 1)
+
+
+@app.command()
+def chaos(
+    fault: Annotated[
+        list[str] | None,
+        typer.Option("--fault", metavar="FAULT", help="One, or several of these; all: each."),
+    ] = None,
+    runs: Annotated[int, typer.Option("--runs", min=1, max=1_000, help="Of each fault.")] = 5,
+    store: Annotated[str, typer.Option("--store", help="The coordination store.")] = "sqlite",
+    nodes: Annotated[int, typer.Option("--nodes", min=2, max=9, help="How many nodes.")] = 3,
+    calls: Annotated[int, typer.Option("--calls", min=60, max=1_000, help="How many call.")] = 60,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed: the same people.")] = 1,
+    matrix: Annotated[
+        Path | None, typer.Option("--matrix", help="Write what survived into this file.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Faults on real processes, many times over: how long nobody answered, and what was lost."""
+    from node.chaos import command
+
+    try:
+        status = command.chaos(
+            fault or ["kill"],
+            runs=runs,
+            store=store,
+            nodes=nodes,
+            calls=calls,
+            seed=seed,
+            matrix=matrix,
+            as_json=as_json,
+        )
+    except command.ChaosFailed as error:
+        raise Failed(str(error)) from None
+    raise typer.Exit(status)
 
 
 @app.command(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from loadtest import facts
 from loadtest.verdict import PhoneState, Verdict, judge
-from node.phones import Phones, PhonesFailed
+from node.commanded import CommandFailed
+from node.phones import Phones
 from node.scene import Part, phone_words
 
 STILL_MS = 5_000
@@ -42,12 +43,12 @@ class Crowds:
         return next(phones for phones in self._all if phones.name == shard)
 
     async def start(self) -> None:
-        """Everybody begins to come. Raises PhonesFailed."""
+        """Everybody begins to come. Raises CommandFailed."""
         for phones in self._all:
             await phones.start()
 
     async def tell(self, **command: object) -> None:
-        """Give all simulations one command. Raises PhonesFailed."""
+        """Give all simulations one command. Raises CommandFailed."""
         await asyncio.gather(*(phones.ask(**command) for phones in self._all))
 
     async def count(self) -> dict[str, int]:
@@ -84,7 +85,7 @@ class Crowds:
         return False
 
     async def states(self) -> list[PhoneState]:
-        """The agents' phones at this moment. Raises PhonesFailed."""
+        """The agents' phones at this moment. Raises CommandFailed."""
         found = []
         for phones in self._all:
             if not phones.is_over:
@@ -100,7 +101,7 @@ class Crowds:
         while not self.is_over:
             try:
                 people = await self.count()
-            except PhonesFailed:  # ended between two looks; `ended` tells how
+            except CommandFailed:  # ended between two looks; `ended` tells how
                 break
             if people != last:
                 last, changed = people, time.monotonic()
@@ -114,13 +115,13 @@ class Crowds:
         for phones in self._all:
             await phones.ended(ENDING_MS)
 
-    def log(self) -> list[facts.AnyFact]:
-        """What all phones saw; whole once `served` has returned."""
-        return [fact for phones in self._all for fact in facts.read(phones.log.read_bytes())]
+    def logs(self) -> dict[str, list[facts.AnyFact]]:
+        """What the phones of each shard saw; whole once `served` has returned."""
+        return {phones.name: facts.read(phones.log.read_bytes()) for phones in self._all}
 
     def judged(self) -> Verdict:
         """The verdict from all phones' logs."""
-        return judge(self.log())
+        return judge([fact for log in self.logs().values() for fact in log])
 
     async def close(self) -> None:
         """End everything now."""

@@ -19,11 +19,11 @@ from typing import Any
 
 from loadtest.scenario import Mix
 from node.ask import NoCluster
+from node.commanded import CommandFailed
 from node.crowds import Crowds
 from node.demo_view import View
 from node.ground import Ground, GroundFailed, standing
 from node.outcome import Options, Outcome
-from node.phones import PhonesFailed
 from node.scene import SHARDS, NoNetwork, Part, free_network, parts
 
 FAULTS = ("kill", "stop", "none")
@@ -69,7 +69,7 @@ class Demo:
         self.takeover_ms = 0
 
     async def run(self) -> Outcome:
-        """The whole run. Raises GroundFailed, PhonesFailed, NoCluster."""
+        """The whole run. Raises GroundFailed, CommandFailed, NoCluster."""
         began = time.monotonic()
         nodes = self.options.nodes
         self.view.say(f"starting {nodes} nodes and a media server")
@@ -166,7 +166,7 @@ def run(options: Options, view: View) -> Outcome:
     try:
         with view:
             outcome = asyncio.run(until_told(Demo(options, folder, view)))
-    except (NoNetwork, GroundFailed, PhonesFailed, NoCluster) as error:
+    except (NoNetwork, GroundFailed, CommandFailed, NoCluster) as error:
         raise DemoFailed(f"{error}  (logs: {folder})") from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         shutil.rmtree(folder, ignore_errors=True)

@@ -3,9 +3,10 @@
 Bounded and never replicated; after a takeover the old node's part is gone with it.
 """
 
-import time
 from collections import deque
 from typing import Any
+
+from cluster.io.clock import wall_ms
 
 RING = 20_000
 """Messages kept."""
@@ -25,7 +26,7 @@ class MessageRing:
         """`way` is "in" or "out"."""
         if len(datagram) > KEPT_BYTES:
             datagram = datagram[:KEPT_BYTES]
-        self._ring.append((time.time_ns() // 1_000_000, shard, way, peer, datagram))
+        self._ring.append((wall_ms(), shard, way, peer, datagram))
 
     def of(self, call_ids: set[str], node: str) -> list[dict[str, Any]]:
         """What is left of these dialogs, in order of time."""

@@ -33,6 +33,8 @@ class NodeOptions:
     """"async", "sync" or "off": see `cluster.journaling`."""
     tails: Path = TAILS
     """Where the newest part of the journals lies: in memory that outlives the process."""
+    clock_jump_ms: int = 0
+    """For drills: SIGUSR2 moves the wall clock so far, and the next one back."""
 
     @property
     def listen(self) -> str:

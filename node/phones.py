@@ -1,103 +1,21 @@
-"""A running simulation of people (`loadtest`): a child process, commanded over its socket."""
+"""A running simulation of people (`loadtest`), commanded as `loadtest.io.control` says."""
 
-import asyncio
-import contextlib
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-START_MS = 10_000
-ANSWER_MS = 10_000
+from node.commanded import Commanded
 
-
-class PhonesFailed(Exception):
-    """The simulation ended or does not answer; the text says what it said last."""
+LOST = 1
+"""Exit status: calls were lost, which its facts tell better."""
 
 
-class Phones:
+class Phones(Commanded):
     """One simulation. Its facts are in `log`, which is whole once `ended` has returned."""
 
     def __init__(self, folder: Path, name: str, words: Sequence[str]) -> None:
-        self.name = name
         self.log = folder / f"{name}.facts"
-        self._socket = folder / f"{name}.sock"
-        self._errors = folder / f"{name}.err"
-        self._words = [*words, "--log", str(self.log), "--control", str(self._socket)]
-        self._process: asyncio.subprocess.Process | None = None
-        self._stream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        title = f"the simulated phones of {name}"
+        super().__init__(folder, name, "loadtest.io", [*words, "--log", str(self.log)], title=title)
 
-    async def start(self) -> None:
-        """Start it; the people begin at once. Raises PhonesFailed."""
-        with self._errors.open("wb") as errors:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "loadtest.io", *self._words),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=errors,
-            )
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(START_MS / 1_000):
-                while self._process.returncode is None:
-                    with contextlib.suppress(OSError):
-                        self._stream = await asyncio.open_unix_connection(
-                            self._socket, limit=1 << 24
-                        )
-                        return
-                    await asyncio.sleep(0.02)
-        raise self._failed()
-
-    def _failed(self) -> PhonesFailed:
-        said = self._errors.read_text(errors="replace").strip() if self._errors.exists() else ""
-        why = said.splitlines()[-1] if said else "no answer"
-        return PhonesFailed(f"the simulated phones of {self.name} failed: {why}")
-
-    @property
-    def pid(self) -> int:
-        """Of the running simulation."""
-        assert self._process is not None, "start() comes first"
-        return self._process.pid
-
-    @property
-    def is_over(self) -> bool:
-        return self._process is None or self._process.returncode is not None
-
-    async def ask(self, **command: Any) -> dict[str, Any]:
-        """Give one command (see loadtest.io.control) and answer its answer. Raises PhonesFailed."""
-        assert self._stream is not None, "start() comes first"
-        reader, writer = self._stream
-        try:
-            async with asyncio.timeout(ANSWER_MS / 1_000):
-                writer.write(json.dumps(command).encode() + b"\n")
-                await writer.drain()
-                line = await reader.readline()
-        except (OSError, TimeoutError):
-            line = b""
-        if not line:
-            raise self._failed()
-        answer: dict[str, Any] = json.loads(line)
-        if not answer["ok"]:
-            raise PhonesFailed(f"the simulated phones of {self.name}: {answer.get('error')}")
-        return answer
-
-    async def ended(self, timeout_ms: int) -> None:
-        """Wait until it has ended by itself. Raises PhonesFailed when it has not."""
-        assert self._process is not None
-        try:
-            status = await asyncio.wait_for(self._process.wait(), timeout_ms / 1_000)
-        except TimeoutError:
-            raise PhonesFailed(f"the simulated phones of {self.name} do not end") from None
-        if status not in (0, 1):  # 1: calls were lost
-            raise self._failed()
-
-    async def close(self) -> None:
-        """End it now, whatever it does."""
-        if self._stream is not None:
-            self._stream[1].close()
-            with contextlib.suppress(OSError):
-                await self._stream[1].wait_closed()
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
+    async def ended(self, timeout_ms: int, statuses: Sequence[int] = (0, LOST)) -> None:
+        await super().ended(timeout_ms, statuses)

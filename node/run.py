@@ -6,6 +6,7 @@ Exit status: 0 told to stop, 1 it cannot run here, 70 it no longer believes its 
 import asyncio
 import contextlib
 import gc
+import itertools
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ import sys
 import structlog
 
 from cluster.fault import kind, place
+from cluster.io import clock
 from cluster.store import StoreAway, StoreRefused
 from node import stores
 from node.directory import Directory
@@ -48,6 +50,9 @@ async def run_node(options: NodeOptions) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if options.clock_jump_ms:
+        jumps = itertools.cycle((options.clock_jump_ms, 0))
+        loop.add_signal_handler(signal.SIGUSR2, lambda: clock.jump(next(jumps)))
     nice = prepare()
     try:
         await node.start()

@@ -26,6 +26,7 @@ from cluster.io.security import Secure, files_in
 from media_servers.io import launch
 from node.config import load_centre
 from node.directory import Directory
+from node.drill import Drill
 from node.first_centre import StartError, first_centre
 from node.say import say
 from node.store_options import StoreOptions
@@ -79,6 +80,7 @@ class Plan:
     """Node name to its certificate; empty: none has one."""
     journal: str = "async"
     store: StoreOptions = field(default_factory=StoreOptions)
+    drill: Drill = field(default_factory=Drill)
     links: dict[str, str] = field(default_factory=dict)
     """Node name to the address of its link and API."""
     metrics: dict[str, int] = field(default_factory=dict)
@@ -124,7 +126,7 @@ def run(plan: Plan) -> int:
     )
     ports = free_ports(2 * plan.nodes)
     for name in plan.names:
-        plan.links[name] = f"127.0.0.1:{next(ports)}"
+        plan.links[name] = plan.drill.links.get(name) or f"127.0.0.1:{next(ports)}"
         plan.metrics[name] = next(ports)
     return Supervisor(plan, lock).run()
 
@@ -309,7 +311,8 @@ def keepline(*words: str) -> list[str]:
 
 
 def node_command(plan: Plan, name: str) -> list[str]:
-    peers = ",".join(f"{node}={address}" for node, address in plan.links.items())
+    known = plan.drill.peers(name, plan.links)
+    peers = ",".join(f"{node}={address}" for node, address in known.items())
     tls = plan.tls.get(name)
     return keepline(
         "node",
@@ -323,6 +326,7 @@ def node_command(plan: Plan, name: str) -> list[str]:
         *([f"--tls={tls.cert.parent}"] if tls else []),
         f"--journal={plan.journal}",
         *plan.store.words(),
+        *plan.drill.words(),
     )
 
 

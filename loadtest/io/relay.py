@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import msgspec
 import uvloop
@@ -243,8 +244,8 @@ class _Entry(asyncio.Protocol):
         self._connection: _Connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._connection = _Connection(self._relay, self._link, transport)
+        # uvloop's are no subclass of asyncio's, for isinstance to ask.
+        self._connection = _Connection(self._relay, self._link, cast(asyncio.Transport, transport))
 
     def data_received(self, data: bytes) -> None:
         self._connection.came(data, out=True)
@@ -260,8 +261,7 @@ class _Exit(asyncio.Protocol):
         self._connection = connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._connection.connected(transport)
+        self._connection.connected(cast(asyncio.Transport, transport))
 
     def data_received(self, data: bytes) -> None:
         self._connection.came(data, out=False)

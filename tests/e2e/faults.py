@@ -21,8 +21,9 @@ from loadtest.verdict import FAULT_MS, PhoneState, differing, judge
 from node.api import Refused, Unreachable
 from node.ask import Cluster as Asked
 from node.ask import NoCluster, cluster
+from node.commanded import CommandFailed
 from node.directory import Directory
-from node.phones import Phones, PhonesFailed
+from node.phones import Phones
 from tests.e2e.cluster import KEEPLINE, Cluster, own_address
 from tests.e2e.load import Load
 from tests.e2e.people import People, centre_of, parts
@@ -280,7 +281,7 @@ class Scene:
         while not all(phones.is_over for phones in self.phones.values()):
             try:
                 people = await self.count()
-            except PhonesFailed:  # ended between two looks; `ended` tells how
+            except CommandFailed:  # ended between two looks; `ended` tells how
                 break
             if people != last:
                 last, changed = people, time.monotonic()

@@ -1,0 +1,1 @@
+"""`keepline chaos`: faults on real processes, many times over, unattended, and what was lost."""
