@@ -81,7 +81,7 @@ def show(
 ) -> None:
     """Who, in which role, until when."""
     from node import certificates
-    from node.cli import put
+    from node.cli.shared import put
     from node.show import holders
 
     put(certificates.shown(dir, datetime.now(UTC)), as_json, holders)
