@@ -16,9 +16,11 @@ import grpc.aio
 import msgspec
 
 from cluster.core import LATE_MS
+from cluster.io.asking import Asking
 from cluster.io.clock import now_ms, wall_ms
+from cluster.io.ending import Endings
 from cluster.io.gathering import Gathering, Shared
-from cluster.io.handing import HAND_OVER_MS, HandOvers
+from cluster.io.handing import HandOvers
 from cluster.io.journal import TAILS
 from cluster.io.journals import Journals
 from cluster.io.link import Links, Present
@@ -33,7 +35,7 @@ from cluster.messages import Message, Prepare, Prepared, Release, Released
 from cluster.outside import ShardState
 from cluster.placement import DEFAULT, Policy, order
 from cluster.process import shard_key
-from cluster.roles import Active, Follower
+from cluster.roles import Active
 from cluster.roster import Roster
 from cluster.runtime import Shard
 from cluster.store import (
@@ -49,11 +51,6 @@ TICK_MS = 10
 LOCKED_MS = 200
 """A store kept locked for this long by a process that is silent: the process is ended."""
 FENCE_AGAIN_MS = 1_000
-STOP_MS = 3_000
-LEAVE_MS = 50
-"""A stopping standby looks so often whether it is out of in_sync."""
-GATHER_LEAVERS_MS = 150
-"""A stopping active waits so long for others that stop too, before it chooses a successor."""
 KEEP_ADDRESS_MS = 1_000
 """A deposed active may keep the shard's socket so long for whoever leads now."""
 
@@ -158,8 +155,8 @@ class Host:
         self._ios: dict[str, ShardIo] = {}
         self._fenced: dict[tuple[str, str], int] = {}
         self._handing = HandOvers(self)
-        self._waiting: dict[int, asyncio.Future[None]] = {}
-        self._request = 0
+        self._endings = Endings(self, self._handing)
+        self._asking = Asking(self)
         self._flush_at: float | None = None
         self._flush_timer: asyncio.TimerHandle | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
@@ -243,18 +240,12 @@ class Host:
     async def stop(self) -> None:
         """Leave cleanly: hand over what others can take, leave a snapshot of the rest.
 
-        Ends within about STOP_MS. May be called again.
+        Ends within about `ending.STOP_MS`. May be called again.
         """
         if self._is_stopped:
             return
         self.is_leaving = True
-        until_ms = now_ms() + STOP_MS
-        gathered_ms = now_ms() + GATHER_LEAVERS_MS
-        for shard in self._shards.values():
-            shard.core.leave()
-        await asyncio.gather(
-            *(self._leave(shard, gathered_ms, until_ms) for shard in self._shards.values())
-        )
+        await self._endings.leave_all()
         with suppress(StoreAway):
             await self.nodes.strike_out()
         await self.close()
@@ -272,53 +263,6 @@ class Host:
         await self.journals.close()
         for spec, name in zip(self._specs.values(), self._specs, strict=True):
             spec.on_deposed(name)
-
-    async def _leave(self, shard: Shard, gathered_ms: int, until_ms: int) -> None:
-        while now_ms() < until_ms:
-            role = shard.core.role
-            if isinstance(role, Active):
-                if now_ms() < gathered_ms or not shard.serving:
-                    await asyncio.sleep(TICK_MS / 1000)
-                elif successors := shard.core.successors():
-                    if await self._handing.to(shard, successors[0]):
-                        await self._handing.part(shard)
-                elif not shard.hold() or not await self._snapshot(shard, until_ms):
-                    await asyncio.sleep(TICK_MS / 1000)
-            elif isinstance(role, Follower):
-                shard.core.leave()
-                if not await self._counts_on_us(shard):
-                    shard.retire()
-                    return
-                await asyncio.sleep(LEAVE_MS / 1000)
-            else:
-                if shard.state().role == "stopped":
-                    shard.retire()
-                    return
-                await asyncio.sleep(TICK_MS / 1000)
-
-    async def _snapshot(self, shard: Shard, until_ms: int) -> bool:
-        """False: it could not be written or named in the key."""
-        stopped: asyncio.Future[bool] = self._loop.create_future()
-
-        def answer(won: bool) -> None:
-            if not stopped.done():
-                stopped.set_result(won)
-
-        shard.stop(answer)
-        try:
-            async with asyncio.timeout(max(0, until_ms - now_ms()) / 1000):
-                return await stopped
-        except TimeoutError:
-            return False
-
-    async def _counts_on_us(self, shard: Shard) -> bool:
-        """Is this member still in in_sync? If the store does not say: perhaps."""
-        try:
-            _, value = await self.keys.read(shard_key(shard.name))
-            key = decode_key(value)
-        except (StoreAway, msgspec.DecodeError):
-            return True
-        return key is not None and shard.core.member in key.in_sync
 
     @property
     def addresses(self) -> Mapping[str, str]:
@@ -369,32 +313,7 @@ class Host:
     ) -> bool:
         """Give the shard up for good once `is_over(records)`: `version` of the configuration has
         none such. False: something is left in it, or this node does not lead it."""
-        shard = self._shards[name]
-        if not shard.serving or shard.held_up or not is_over(shard.records):
-            return False
-        on_held = self._specs[name].on_held
-        on_held(name, True)  # before stepping stops: what is read afterwards nobody would step on
-        won = (
-            await self._hold(shard) and is_over(shard.records) and await self._close(shard, version)
-        )
-        if not won and shard.serving:
-            shard.go_on()
-            on_held(name, False)
-        return won
-
-    async def _hold(self, shard: Shard) -> bool:
-        """Has it stopped stepping, with everything committed?"""
-        until_ms = now_ms() + HAND_OVER_MS
-        while not shard.hold():
-            if now_ms() > until_ms or not shard.serving:
-                return False
-            await asyncio.sleep(TICK_MS / 1000)
-        return True
-
-    async def _close(self, shard: Shard, version: int) -> bool:
-        closed: asyncio.Future[bool] = self._loop.create_future()
-        shard.close(version, lambda won: None if closed.done() else closed.set_result(won))
-        return await closed
+        return await self._endings.close(self._shards[name], version, is_over)
 
     def is_closed(self, name: str) -> bool:
         """Is it gone for good? Then `remove_shard`. A standby sees it when it misses the active."""
@@ -468,24 +387,10 @@ class Host:
         )
 
     async def ask(
-        self, node: str, shard: str, ask: Callable[[int, int], Message], timeout_ms: int
+        self, node: str, shard: str, make: Callable[[int, int], Message], timeout_ms: int
     ) -> bool:
-        """`ask` makes the message of epoch and request. False: no answer in time."""
-        if not self._links.is_up(node):
-            return False
-        self._request += 1
-        request = self._request
-        answer = self._waiting[request] = self._loop.create_future()
-        self._links.send(node, shard, ask(self._shards[shard].core.epoch, request))
-        try:
-            async with asyncio.timeout(timeout_ms / 1000):
-                await answer
-        except TimeoutError:
-            return False
-        else:
-            return True
-        finally:
-            del self._waiting[request]
+        """`make` makes the message of epoch and request. False: no answer in time."""
+        return await self._asking.ask(node, shard, make, timeout_ms)
 
     async def leads(self, shard: str) -> bool:
         """Does the store say now that this node leads? False if it says nothing, too."""
@@ -535,9 +440,7 @@ class Host:
             done = Prepared(message.epoch, message.request)
             here.prepare(lambda: self.send(node, shard, done))
         elif isinstance(message, (Released, Prepared)):
-            answer = self._waiting.get(message.request)
-            if answer is not None and not answer.done():
-                answer.set_result(None)
+            self._asking.answered(message)
         else:
             here.on(node, message)
 
