@@ -86,9 +86,14 @@ class Scene:
         """The cluster takes calls, its copies are whole, its shards are where they prefer to be."""
         await self.asked.ready(30_000)
         await self.whole()
-        status = await self.status()
-        actives = {shard["name"]: shard["active"] for shard in status["shards"]}
-        assert actives == {part.shard: part.preferred[0] for part in self.parts}
+        preferred = {part.shard: part.preferred[0] for part in self.parts}
+
+        async def are_there() -> bool:
+            status = await self.status()
+            return {one["name"]: one["active"] for one in status["shards"]} == preferred
+
+        # A node that started late gets them back once it has been up for 30 s.
+        await self.until("every shard is where it prefers to be", are_there, WHOLE_S)
 
     async def end(self) -> None:
         """End everybody and everything."""
