@@ -356,9 +356,10 @@ class Core:
         in_sync = role.key.in_sync
         stay = membership.staying(role, now_ms, self.wanted, self.far)
         if stay != in_sync:
-            self._change_members(role, stay, ())
-            if role.handing is not None and role.handing.member not in stay:
-                handing_over.call_off(self, role)
+            if membership.may_be_cut_off(role, now_ms):
+                self._hear_store_first(role)
+            else:
+                self._remove(role, stay)
             return
         if role.handing is not None:
             return
@@ -372,6 +373,34 @@ class Core:
         ready = tuple(member for member, match in near.items() if match >= acknowledged)
         if ready:
             self._change_members(role, in_sync + ready, ready)
+
+    def _hear_store_first(self, role: Active) -> None:
+        """Nobody is heard: go on without them only if the store is.
+
+        It may be we whom nothing reaches. A change that arrives and whose answer does not would
+        leave the shard to a member that never knows of it, and the others could not take it over.
+        """
+        role.changing = True
+
+        def got(found: Found | None) -> None:
+            role.changing = False
+            if self.role is not role or found is None:
+                return
+            key = decode_key(found[1])
+            if key is not None and key.epoch > self.epoch:
+                self.key = key
+                self._depose(key.epoch, node_of(key.active))
+                return
+            stay = membership.staying(role, self._outside.now_ms(), self.wanted, self.far)
+            if stay != role.key.in_sync:
+                self._remove(role, stay)
+
+        self._outside.read(got)
+
+    def _remove(self, role: Active, stay: tuple[str, ...]) -> None:
+        self._change_members(role, stay, ())
+        if role.handing is not None and role.handing.member not in stay:
+            handing_over.call_off(self, role)
 
     def _change_members(
         self, role: Active, in_sync: tuple[str, ...], pending: tuple[str, ...]

@@ -58,6 +58,14 @@ def _is_here(role: Active, member: str, now_ms: int) -> bool:
     return is_alone and silent_ms <= IN_SYNC_TIMEOUT_MS
 
 
+def may_be_cut_off(role: Active, now_ms: int) -> bool:
+    """Has it heard nobody at all for a while, and is nobody known to have gone?"""
+    peers = role.replicas.peers.values()
+    return not any(
+        peer.dead or peer.leaving or now_ms - peer.seen_ms <= SILENT_MS for peer in peers
+    )
+
+
 def joining(
     role: Active,
     log: Log,

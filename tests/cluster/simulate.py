@@ -108,7 +108,7 @@ class Process:
         sim = self.sim
 
         def serve() -> None:
-            if self.node in sim.store_away:
+            if self.node in sim.store_away or self.node in sim.store_mute:
                 self.at(200, lambda: done(None))
             else:
                 found = sim.store
@@ -134,7 +134,7 @@ class Process:
                 sim.at(sim.random.choice([60, 150, 600]), lambda: (change(), None)[1])
             else:
                 answer: Won | Lost | Unknown = change()
-                if chance < 0.08:
+                if chance < 0.08 or self.node in sim.store_mute:
                     answer = Unknown()
                 self.at(sim.random.choice([1, 3, 50]), lambda: done(answer))
 
@@ -223,6 +223,8 @@ class Simulation:
         self.cut: dict[tuple[str, str], None] = {}
         self.store: Found = (0, None)
         self.store_away: dict[str, None] = {}
+        self.store_mute: dict[str, None] = {}
+        """It hears these nodes, and they do not hear it."""
         self.files: dict[str, bytes] = {}
         self.ops = ops
         self.end_ms = end_ms
@@ -452,6 +454,7 @@ class Simulation:
     def heal(self) -> None:
         self.cut.clear()
         self.store_away.clear()
+        self.store_mute.clear()
 
     def calm(self) -> None:
         """Faults end: from here on it must make progress."""

@@ -57,6 +57,21 @@ def test_a_standby_forgets_the_time_of_a_shard_that_was_lost() -> None:
     assert before_ms <= time_ms(standby) <= before_ms + 2_000
 
 
+def test_an_active_that_nothing_reaches_does_not_keep_its_shard_to_itself() -> None:
+    """Found between network namespaces. The store did what it asked, that it be alone in sync, and
+    its answer was lost: it led no more, as it never knew, and nobody else was allowed to."""
+    for seed in range(1, 21):
+        sim, active = world(nodes=3, seed=seed)
+        wait(sim, lambda: len(in_sync(sim)) == 3)  # noqa: B023
+        others = [node for node in sim.names if node != active.node]
+        sim.cut = {(node, active.node): None for node in others}
+        sim.store_mute[active.node] = None
+        sim.run_to(sim.now_ms + 500)  # it is heard, until nothing of it is acknowledged for long
+        sim.cut |= {(active.node, node): None for node in others}
+
+        assert successor(sim, active).node in others
+
+
 def test_a_new_active_takes_nobody_in_who_lacks_what_its_predecessor_acknowledged() -> None:
     """It held everything, but did not know how much of it was committed: until its barrier is, its
     commit index is an old one. A joiner up to that index was taken in; had it led next, what lay
