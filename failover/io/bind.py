@@ -103,9 +103,10 @@ class BindDriver:
                 # We may have slept since we asked, and it may lead a later epoch by now.
                 if not await self._peers.leads(shard):
                     return plan.NotEnded()
-                self._note(
-                    "ending a silent process", shard=shard, node=process.node, pid=process.pid
-                )
+                if self._is_here(process):
+                    self._note(
+                        "ending a silent process", shard=shard, node=process.node, pid=process.pid
+                    )
                 return plan.Gone() if await self.fence(process) else plan.NotEnded()
             case plan.Binding(tries=tries) | plan.Waiting(tries=tries):
                 if tries:
@@ -126,14 +127,27 @@ class BindDriver:
             return plan.Silent()  # an earlier process of this very node: it has no link to ask by
         if self._is_here(process) and _is_stopped(process.pid):
             return plan.Stopped()  # no need to wait for an answer
-        inbox = self._inbox.name if self._inbox is not None and self._is_here(process) else ""
+        if not self._is_here(process):
+            return await self._ask_elsewhere(shard, process.node)
+        inbox = self._inbox.name if self._inbox is not None else ""
         if await self._peers.ask_release(process.node, shard, plan.RELEASE_MS, inbox):
             return plan.Released()
         if await self._peers.is_refused(process.node):
             return plan.Gone()
-        if not self._is_here(process):
-            return plan.Silent()
         return plan.Stopped() if _is_stopped(process.pid) else plan.Alive()
+
+    async def _ask_elsewhere(self, shard: str, node: str) -> plan.Outcome:
+        """A process of another host, which may be cut off: RELEASE_MS is all that is waited."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + plan.RELEASE_MS / 1000
+        refused = asyncio.create_task(self._peers.is_refused(node))
+        try:
+            if await self._peers.ask_release(node, shard, plan.RELEASE_MS, ""):
+                return plan.Released()
+            await asyncio.wait([refused], timeout=max(0.0, until - loop.time()))
+            return plan.Gone() if refused.done() and refused.result() else plan.Silent()
+        finally:
+            refused.cancel()
 
     def _try_to_bind(self, shard: str) -> plan.Outcome:
         if self._take(shard):

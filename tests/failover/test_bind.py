@@ -31,7 +31,10 @@ class Peers:
         refused: bool = False,
         leads: bool = True,
         handed: bool = False,
+        reached: bool = True,
     ) -> None:
+        """`reached`: whoever knocks is answered, be it by a refusal."""
+        self.reached = reached
         self.known = list(known)
         self.releases = releases
         self.refused = refused
@@ -47,6 +50,8 @@ class Peers:
         return self.handed
 
     async def is_refused(self, node: str) -> bool:
+        if not self.reached:
+            await asyncio.Event().wait()
         return self.refused
 
     async def leads(self, shard: str) -> bool:
@@ -109,8 +114,9 @@ class Driven(BindDriver):
             peers=peers,
             bind=self.take,
             address=lambda shard: ("127.0.0.1", port),
-            note=lambda what, **fields: None,
+            note=lambda what, **fields: self.notes.append(what),
         )
+        self.notes: list[str] = []
         self.port = port
 
     def take(self, shard: str) -> None:
@@ -186,6 +192,18 @@ async def test_a_process_with_another_start_time_is_not_touched(
     reused = msgspec.structs.replace(process, start_time=process.start_time - 1)
     assert await driver.fence(reused)  # the process that was meant is gone
     assert running_since(process.pid) == process.start_time
+
+
+async def test_the_address_of_a_host_that_is_cut_off_is_taken_without_a_word_of_it(
+    holder: tuple[Process, int],
+) -> None:
+    """Its kernel was waited for after its process had been: 100 ms more, for no other outcome."""
+    elsewhere = msgspec.structs.replace(holder[0], host="another")
+    driver = Driven(Peers(elsewhere, reached=False), port=0)  # an address of this host is free
+    await asyncio.wait_for(driver.move("main", "old:theirs"), 5)
+    assert driver.bound is not None
+    assert driver.notes == []  # nobody can end it from here
+    driver.close()
 
 
 @pytest.mark.parametrize("field", ["host", "boot_id"])
