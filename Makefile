@@ -50,6 +50,7 @@ needs: ; @\
 	command -v etcd >/dev/null || want="$$want etcd-server"; \
 	command -v java >/dev/null || want="$$want default-jre-headless"; \
 	test -e /usr/share/java/zookeeper.jar || want="$$want libzookeeper-java"; \
+	command -v ip >/dev/null || want="$$want iproute2"; \
 	test -n "$$want" || exit 0; \
 	install="apt-get install --yes --no-install-recommends$$want"; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

@@ -15,7 +15,8 @@ from node.show import table
 
 LEFT_OUT = (
     "cuts between network namespaces: links are cut by a relay between the processes of one "
-    "machine, so neither routes nor ARP nor a half-open TCP connection are tried",
+    "machine, so no packet is lost and no TCP connection is half open; tests/cluster/"
+    "test_cut_off.py does that, as root, to nodes without calls",
     "the machine's own clock: the node's wall clock is moved inside its process, for the clock of "
     "the machine belongs to others, too",
 )

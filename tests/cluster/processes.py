@@ -5,12 +5,13 @@ import os
 import select
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from cluster.placement import STEADY_MS
 from tests.cluster.hosts import free_ports
@@ -57,8 +58,10 @@ class Processes:
         self.logs: dict[str, Path] = {}
         self.starts = 0
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.hosts = ["127.0.0.1"]
+        """Where a shard may be found."""
 
-    def __enter__(self) -> "Processes":
+    def __enter__(self) -> Self:
         for name in self.names:
             self.start(name)
         return self
@@ -95,18 +98,27 @@ class Processes:
                     "shards": self.shards,
                     "tls": str(Path(self.papers.give(name).cert).parent) if self.papers else "",
                     "journal": self.journal,
+                    **self.more(name),
                 }
             )
         )
         log = self.logs[name] = self.folder / f"{name}-{self.starts}.log"
         with log.open("wb") as out:
             self.running[name] = subprocess.Popen(
-                [sys.executable, "-m", "tests.cluster.toynode", str(config)],
+                self.command(name, [sys.executable, "-m", "tests.cluster.toynode", str(config)]),
                 cwd=ROOT,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}"},
             )
+
+    def more(self, name: str) -> dict[str, Any]:
+        """More of its configuration."""
+        return {}
+
+    def command(self, name: str, words: list[str]) -> list[str]:
+        """What starts it where it belongs."""
+        return words
 
     def signal(self, name: str, number: int) -> float:
         """The monotonic time in ms just before."""
@@ -157,7 +169,8 @@ class Processes:
         data = json.dumps({"key": "k", "op": op, **more}).encode()
         end = time.monotonic() + within_s
         while time.monotonic() < end:
-            self.socket.sendto(data, ("127.0.0.1", self.ports[shard]))
+            for host in self.hosts:
+                self.socket.sendto(data, (host, self.ports[shard]))
             if select.select([self.socket], [], [], again_s)[0]:
                 try:
                     answer: dict[str, Any] = json.loads(self.socket.recv(65536))
@@ -169,23 +182,22 @@ class Processes:
 
     def in_sync(self, shard: str, copies: int, within_s: float = 20.0) -> tuple[str, int]:
         """(active node, epoch) once so many members are in sync, as the store says."""
-        import sqlite3
-
         end = time.monotonic() + within_s
-        row: Any = None
+        key = None
         while time.monotonic() < end:
-            db = sqlite3.connect(self.folder / "store.db")
-            try:
-                row = db.execute(
-                    "select value from kv where key = ?", (f"shard/{shard}",)
-                ).fetchone()
-            except sqlite3.OperationalError:
-                row = None
-            finally:
-                db.close()
-            if row is not None:
-                key = json.loads(row[0])
-                if len(key["in_sync"]) == copies:
-                    return key["active"].split(":")[0], key["epoch"]
+            key = self.key(f"shard/{shard}")
+            if key is not None and len(key["in_sync"]) == copies:
+                return key["active"].split(":")[0], key["epoch"]
             time.sleep(0.01)
-        raise AssertionError(f"not {copies} in sync: {row}")
+        raise AssertionError(f"not {copies} in sync: {key}")
+
+    def key(self, name: str) -> Any:
+        """What the store has of it; None if nothing yet."""
+        db = sqlite3.connect(self.folder / "store.db")
+        try:
+            row = db.execute("select value from kv where key = ?", (name,)).fetchone()
+        except sqlite3.OperationalError:
+            return None
+        finally:
+            db.close()
+        return json.loads(row[0]) if row else None

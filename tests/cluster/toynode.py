@@ -19,12 +19,14 @@ from typing import Any
 
 import msgspec
 
+from cluster.io.etcd import EtcdStore
 from cluster.io.host import KEEP_ADDRESS_MS, Host, ShardSpec
 from cluster.io.journal import TAILS
 from cluster.io.process import this_process
 from cluster.io.security import Secure, files_in
 from cluster.io.sqlite import SqliteStore
 from cluster.placement import Policy
+from cluster.store import Store
 from failover.io.bind import BindDriver
 from failover.io.inbox import SocketInbox, pass_socket
 from tests.cluster.toy import Add, Done, Fill, Toy
@@ -43,7 +45,12 @@ class ToyNode:
         self.sockets: dict[str, socket.socket] = {}
         self.inbox: SocketInbox
         self.askers: dict[str, tuple[str, Any]] = {}
-        self.store = SqliteStore(folder / "store.db")
+        self.store: Store = SqliteStore(folder / "store.db")
+        if "etcd" in config:
+            places = [(host, port) for host, port in config["etcd"]]
+            self.store = EtcdStore(endpoints=places, prefix="toys")
+        self.address = config.get("address", "127.0.0.1")
+        """Of its shards' sockets."""
         self.over = asyncio.Event()
         self.host = Host(
             node=name,
@@ -76,7 +83,7 @@ class ToyNode:
             me=this_process(name, self.host.incarnation, "", 0),
             peers=self.host,
             bind=self.bind,
-            address=lambda shard: ("127.0.0.1", config["ports"][shard]),
+            address=lambda shard: (self.address, config["ports"][shard]),
             note=say,
             inbox=self.inbox,
             adopt=self.adopt,
@@ -96,7 +103,7 @@ class ToyNode:
         port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         port.setblocking(False)
         try:
-            port.bind(("127.0.0.1", self.config["ports"][shard]))
+            port.bind((self.address, self.config["ports"][shard]))
         except OSError:
             port.close()
             raise
