@@ -11,6 +11,7 @@ from typing import Any
 
 from cluster.journal import Left
 from cluster.journaling import Journal
+from cluster.machine import Machine
 from cluster.messages import CoreMessage
 from cluster.roles import Active, Found
 from cluster.runtime import Shard
@@ -32,6 +33,8 @@ class Violation(Exception):
 class Process:
     """One life of one node, as the outside of its shard."""
 
+    machine: Callable[[], Machine] = Toy
+
     def __init__(self, sim: "Simulation", node: str, number: int) -> None:
         self.sim = sim
         self.node = node
@@ -48,7 +51,7 @@ class Process:
             incarnation=self.incarnation,
             preferred=sim.names,
             copies=min(3, len(sim.names)),
-            machine=Toy,
+            machine=self.machine,
             outside=self,
             far=sim.far,
             journal=self._journal() if sim.journal != "off" else None,
@@ -193,6 +196,8 @@ class Process:
 class Simulation:
     """One seed's run."""
 
+    process = Process
+
     def __init__(
         self,
         seed: int,
@@ -270,7 +275,7 @@ class Simulation:
         if node in self.alive:
             return
         self.starts[node] += 1
-        process = Process(self, node, self.starts[node])
+        process = self.process(self, node, self.starts[node])
         self.alive[node] = process
         process.shard.start()
         process.at(5, process.tick)
