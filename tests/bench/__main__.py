@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tests.bench import hundred, large, queue, stack, switchover, takeover, waiting
+from tests.bench import alarms, hundred, large, queue, stack, switchover, takeover, waiting
 from tests.bench.cluster import loop_ns, say
 
 HOLD: dict[str, dict[str, float]] = {
@@ -34,6 +34,7 @@ HOLD: dict[str, dict[str, float]] = {
     "large_takeover": {"ms": 500},
     "turn": {"ms": 20},
     "changes": {"percent_of_a_core": 50},
+    "alarm_observation": {"us": 10},
 }
 """By row: the figures to hold. All but `calls_per_s` are upper bounds."""
 LOWER = ("calls_per_s",)
@@ -53,6 +54,7 @@ def measurement(row: str) -> Callable[..., dict[str, dict[str, Any]]]:
         "join": hundred.join,
         "hundred_killed": hundred.killed,
         "changes": large.changes,
+        "alarm_observation": alarms.observation,
     }
     if row in alone:
         return lambda quick: {row: alone[row](quick=quick)}
