@@ -43,19 +43,21 @@ soak: needs setup
 	$(PY) -m pytest -m soak
 
 # What the tests run besides Python packages. Without root, its tests say how to install it.
-# Nothing needs the service that Debian starts with etcd-server: the tests start servers of their own.
+# Nothing needs the services that Debian starts with them: the tests start servers of their own.
 needs: ; @\
 	want=; \
 	command -v sipp >/dev/null || want="$$want sip-tester"; \
 	command -v etcd >/dev/null || want="$$want etcd-server"; \
 	command -v java >/dev/null || want="$$want default-jre-headless"; \
+	command -v prometheus-alertmanager >/dev/null || want="$$want prometheus-alertmanager"; \
 	test -e /usr/share/java/zookeeper.jar || want="$$want libzookeeper-java"; \
 	command -v ip >/dev/null || want="$$want iproute2"; \
 	test -n "$$want" || exit 0; \
 	install="apt-get install --yes --no-install-recommends$$want"; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$install >/dev/null || exit 1; \
-		case "$$want" in *etcd*) ! [ -d /run/systemd/system ] || systemctl --quiet disable --now etcd;; esac; \
+		for service in etcd prometheus-alertmanager; do case "$$want" in *$$service*) \
+			! [ -d /run/systemd/system ] || systemctl --quiet disable --now $$service;; esac; done; \
 	else echo "missing for the tests; install it with: sudo $$install" >&2; fi
 
 check: stubs
