@@ -3,8 +3,9 @@
 import dataclasses
 import os
 import re
-import stat
 from pathlib import Path
+
+from cluster.io.secret import NoSecret, is_open, secret
 
 PORTS = {"etcd": 2379, "zookeeper": 2181}
 """The port where none is named."""
@@ -87,16 +88,13 @@ def parse_store(
     endpoints = tuple(_endpoint(place, PORTS[kind]) for place in places.split(","))
     if bool(user) != bool(password):
         raise StoreOptionError("--store-user", "a user has a password, and a password a user")
-    if password and password.partition(":")[0] not in ("env", "file"):
-        # Not shown: whoever wrote it there meant it to be the password.
-        raise StoreOptionError("--store-password", "where is it? env:NAME or file:PATH")
     if bool(cert) != bool(key):
         raise StoreOptionError("--store-cert", "a certificate has a key, and a key a certificate")
     for option, path in (("--store-ca", ca), ("--store-cert", cert), ("--store-key", key)):
         if path is not None and not os.access(path, os.R_OK):
             raise StoreOptionError(option, f"{path} cannot be read")
-    if key is not None:
-        _check_private("--store-key", key)
+    if key is not None and is_open(key.stat()):
+        raise StoreOptionError("--store-key", f"{key}: others may read it; chmod 600 {key}")
     options = StoreOptions(kind, endpoints, prefix, user, password, ca, cert, key)
     read_password(options)
     return options
@@ -110,28 +108,11 @@ def _endpoint(place: str, port: int) -> Endpoint:
     return host, int(number) if colon else port
 
 
-def _check_private(option: str, path: Path) -> None:
-    """OSError, StoreOptionError. A group may read what is root's: so root gives it to a service."""
-    found = path.stat()
-    allowed = stat.S_IRWXU | (stat.S_IRGRP if found.st_uid == 0 else 0)
-    if stat.S_IMODE(found.st_mode) & ~allowed:
-        raise StoreOptionError(option, f"{path}: others may read it; chmod 600 {path}")
-
-
 def read_password(options: StoreOptions) -> str | None:
     """StoreOptionError if it is not where it should be."""
-    where, _, name = options.password.partition(":")
-    match where:
-        case "env":
-            found = os.environ.get(name, "")
-        case "file":
-            try:
-                _check_private("--store-password", Path(name))
-                found = Path(name).read_text().rstrip("\r\n")
-            except (OSError, UnicodeDecodeError):
-                raise StoreOptionError("--store-password", f"{name} cannot be read") from None
-        case _:
-            return None
-    if not found:
-        raise StoreOptionError("--store-password", f"{options.password} is empty")
-    return found
+    if not options.password:
+        return None
+    try:
+        return secret(options.password)
+    except NoSecret as error:
+        raise StoreOptionError("--store-password", str(error)) from None

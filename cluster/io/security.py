@@ -7,7 +7,6 @@ wrong with the new ones is an alarm while the old ones stay in use.
 
 import asyncio
 import os
-import stat
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
@@ -18,6 +17,7 @@ import grpc.aio
 
 from cluster.certificate import Contents, Usable, checked
 from cluster.identity import ANY_NODE, Files, Identity, NotSecure, identity_of, is_loopback
+from cluster.io.secret import is_open
 
 Options = Sequence[tuple[str, Any]]
 Note = Callable[..., None]
@@ -194,10 +194,7 @@ def content(file: PurePath, *, is_key: bool = False) -> bytes:
     """Raises NotSecure if it cannot be read, or is a key that others can."""
     try:
         with Path(file).open("rb") as opened:
-            found = os.fstat(opened.fileno())
-            # A group may read what is root's: that is how root gives a key to a service.
-            allowed = stat.S_IRWXU | (stat.S_IRGRP if found.st_uid == 0 else 0)
-            if is_key and stat.S_IMODE(found.st_mode) & ~allowed:
+            if is_key and is_open(os.fstat(opened.fileno())):
                 raise NotSecure(f"{file}: others may use this key; chmod 600 {file}")
             return opened.read()
     except OSError as error:

@@ -12,11 +12,11 @@ from contextlib import suppress
 
 import msgspec
 
+from cluster.io.secret import NoSecret, secret
 from gateway_mgmt.alarms.formats import alert
 from gateway_mgmt.alarms.words import Message
 from gateway_mgmt.io.courier import Refused, Unsent
 from gateway_mgmt.io.http import check_url, post
-from gateway_mgmt.io.secret import NoSecret, secret
 
 AGAIN_MS = 60_000
 STANDS_MS = 4 * AGAIN_MS

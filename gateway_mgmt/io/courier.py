@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from cluster.io.secret import NoSecret
 from gateway_mgmt.alarms.inputs import Sent
 from gateway_mgmt.alarms.records import Notice
 from gateway_mgmt.alarms.words import Callers, Message
-from gateway_mgmt.io.secret import NoSecret
 
 RETRY_MS = (1_000, 2_000, 5_000, 15_000, 60_000)
 """Waits between attempts; the last one repeats."""

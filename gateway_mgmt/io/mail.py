@@ -5,10 +5,10 @@ import smtplib
 import ssl
 from collections.abc import Sequence
 
+from cluster.io.secret import secret
 from gateway_mgmt.alarms.formats import mail
 from gateway_mgmt.alarms.words import Message
 from gateway_mgmt.io.courier import Refused, Unsent
-from gateway_mgmt.io.secret import secret
 
 DIGEST_MS = 60_000
 

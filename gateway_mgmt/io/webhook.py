@@ -4,10 +4,10 @@ import ssl
 import time
 from collections.abc import Sequence
 
+from cluster.io.secret import secret
 from gateway_mgmt.alarms.formats import signature, webhook_body
 from gateway_mgmt.alarms.words import Message
 from gateway_mgmt.io.http import check_url, post
-from gateway_mgmt.io.secret import secret
 
 
 class Webhook:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.io.secret import NoSecret, secret
 from gateway_mgmt.alarms.formats import is_genuine, octet_counted, syslog_line
 from gateway_mgmt.alarms.inputs import Sent
 from gateway_mgmt.alarms.records import Notice
@@ -21,7 +22,6 @@ from gateway_mgmt.alarms.words import Message
 from gateway_mgmt.io.alertmanager import Alertmanager
 from gateway_mgmt.io.courier import Courier, Sender
 from gateway_mgmt.io.mail import Mail
-from gateway_mgmt.io.secret import NoSecret, secret
 from gateway_mgmt.io.syslog import Syslog
 from gateway_mgmt.io.webhook import Webhook
 from tests.cluster.certificates import Authority

@@ -77,7 +77,7 @@ def test_a_password_and_a_key_that_others_can_read_are_refused(tmp_path: Path) -
     with pytest.raises(StoreOptionError) as error:
         parse_store("etcd://a", user="u", password=f"file:{secret}")
     assert str(error.value) == (
-        f"--store-password: {secret}: others may read it; chmod 600 {secret}"
+        f"--store-password: file:{secret}: others may read it; chmod 600 {secret}"
     )
     with pytest.raises(StoreOptionError, match=r"--store-key: .* others may read it"):
         parse_store("etcd://a", cert=cert, key=key)
@@ -86,9 +86,12 @@ def test_a_password_and_a_key_that_others_can_read_are_refused(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--store-password", PASSWORD], "where is it? env:NAME or file:PATH"),
-        (["--store-password", "env:ABSENT"], "env:ABSENT is empty"),
-        (["--store-password", "file:/absent"], "/absent cannot be read"),
+        (
+            ["--store-password", PASSWORD],
+            "a secret is named by env:NAME or file:PATH",
+        ),
+        (["--store-password", "env:ABSENT"], "env:ABSENT: no such variable, or it is empty"),
+        (["--store-password", "file:/absent"], "file:/absent: No such file or directory"),
         ([], "a user has a password, and a password a user"),
         (["--store-password", "env:HOME", "--store-ca", "/absent"], "/absent cannot be read"),
         (["--store-password", "env:HOME", "--store-key", "/etc/passwd"], "a certificate has a key"),
