@@ -745,6 +745,8 @@ class Core:
                     if message.birth != self._birth:  # it began anew, and so did its time
                         self._birth = message.birth
                         self.clock = ShardClock(now_ms)
+                    if message.stamp_ms:  # records without their time may be all that is left
+                        self.clock.heard(message.stamp_ms, now_ms)
                     self._answer(node, self.copy.on_slice(message))
             case HandOver():
                 handing_over.take_over(self, role, message)

@@ -66,6 +66,8 @@ class Slice(msgspec.Struct, gc=False):
     base_epoch: int
     data: bytes
     last: bool
+    stamp_ms: int = 0
+    """Shard time; 0: the sender is of a version that does not say so."""
 
 
 class Reject(msgspec.Struct, frozen=True):

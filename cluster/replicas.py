@@ -279,6 +279,7 @@ class Replicas:
                     sending.base_epoch,
                     pack(part),
                     sending.sent == sending.slices,
+                    self.shard_ms(now_ms),
                 ),
             )
 

@@ -614,7 +614,8 @@ class Shard:
         )
 
         def saved(name: str | None) -> None:
-            if name is None or self.core.role is not role or not log.commit == log.end == end:
+            is_all = self.held_up and log.commit == log.end == end
+            if name is None or self.core.role is not role or not is_all:
                 stopped(False)  # it does not hold everything any more
                 return
             self.core.stop(name, decided)

@@ -60,6 +60,7 @@ def put(frame: pb.Frame, shard: str, message: Message) -> None:
             part.base_epoch = message.base_epoch
             part.records = message.data
             part.last = message.last
+            part.stamp_ms = message.stamp_ms
         case Reject():
             out.reject.SetInParent()
         case HandOver():
@@ -134,6 +135,7 @@ def get(message: pb.ShardMessage) -> Message | None:
                 part.base_epoch,
                 part.records,
                 part.last,
+                part.stamp_ms,
             )
         case "reject":
             return Reject(epoch)

@@ -366,6 +366,7 @@ class SnapshotSlice(_message.Message):
     COMMIT_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
     LAST_FIELD_NUMBER: _builtins.int
+    STAMP_MS_FIELD_NUMBER: _builtins.int
     member: _builtins.str
     snapshot: _builtins.int
     number: _builtins.int
@@ -376,6 +377,8 @@ class SnapshotSlice(_message.Message):
     commit: _builtins.int
     records: _builtins.bytes
     last: _builtins.bool
+    stamp_ms: _builtins.int
+    """Shard time; 0: the sender is of a version that does not say so."""
     def __init__(
         self,
         *,
@@ -388,10 +391,11 @@ class SnapshotSlice(_message.Message):
         commit: _builtins.int = ...,
         records: _builtins.bytes = ...,
         last: _builtins.bool = ...,
+        stamp_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "base_epoch", b"base_epoch", "birth", b"birth", "commit", b"commit", "last", b"last", "member", b"member", "number", b"number", "records", b"records", "snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "base_epoch", b"base_epoch", "birth", b"birth", "commit", b"commit", "last", b"last", "member", b"member", "number", b"number", "records", b"records", "snapshot", b"snapshot", "stamp_ms", b"stamp_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
