@@ -261,6 +261,7 @@ class Layer:
             self.counters["aside"] += 1
         elif client is None:
             self.counters["strays"] += 1
+            self._answered_before_asked(msg, source)
             self._user.on_response(msg, source)
         elif msg.status < 200:
             self._provisional(client, msg, source)
@@ -288,6 +289,17 @@ class Layer:
         if client.is_invite and not client.cancelled:
             self._end_in(client, PROCEEDING_MS_MAX, self._give_up)
         self._user.on_response(msg, source)
+
+    def _answered_before_asked(self, msg: Message, source: Address) -> None:
+        """A final answer to a request that another node sent, and that this one may be about to
+        send again: then there is no need to. To ask on would ring a phone that has declined.
+        """
+        if msg.status < 200 or not msg.branch or len(self) >= self._max:
+            return
+        client = _Client(msg.cseq_method, msg.branch, b"", source)
+        client.state = _ACCEPTED if client.is_invite and msg.status < 300 else _COMPLETED
+        self._clients[msg.branch, msg.cseq_method] = client
+        self._end_in(client, TIMER_D_MS if client.is_invite else TIMER_K_MS, self._forget)
 
     def _final(self, client: _Client, msg: Message, source: Address) -> None:
         _cancel(client.repeats)
