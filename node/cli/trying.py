@@ -97,6 +97,45 @@ def loadtest(context: typer.Context) -> None:
     raise typer.Exit(simulate(context.args))
 
 
+@commands.command()
+def sim(
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, help="How many seeds. [default: 200]")
+    ] = None,
+    first: Annotated[
+        int | None, typer.Option("--first", min=0, help="The first of them. [default: 1]")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="This one alone, with its whole log.")
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", min=0.0, help="Fresh seeds for so long, unless --first."),
+    ] = None,
+    core: Annotated[
+        bool, typer.Option("--core", help="The cluster's core alone, without calls.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Simulated clusters under faults, on virtual time: does a rule break? A seed repeats a run."""
+    from loadtest.io.seeds import SeedsStuck
+    from loadtest.sim.play import CORE, WHOLE
+    from node import simulation
+
+    level = CORE if core else WHOLE
+    if seed is not None:
+        if (seeds, first, seconds) != (None, None, None):
+            raise typer.BadParameter("one seed, or several?", param_hint="--seed")
+        raise typer.Exit(0 if simulation.one(seed, level, as_json=as_json) else 1)
+    if seconds is None:
+        seeds, first = seeds or 200, 1 if first is None else first
+    try:
+        is_fine = simulation.many(level, first=first, seeds=seeds, seconds=seconds, as_json=as_json)
+    except SeedsStuck as error:
+        raise Failed(str(error)) from None
+    raise typer.Exit(0 if is_fine else 1)
+
+
 @commands.command(name="version")
 def show_version() -> None:
     """Print the version."""

@@ -1,111 +1,19 @@
-"""What must be true after every step, while people talk, and when all is over."""
+"""What must be true while people talk, and when all is over."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from calls import view
-from calls.acd.engine import Acd
-from calls.centre import Centre
-from calls.machine import Calls
-from calls.records import OFFERING, TALKING, WAITING, AgentState, Call
+from loadtest.sim.media import MediaServer, direction_of, port_of
 from sip.message import Message, parse
-from tests.calls.media import MediaServer, direction_of, port_of
 from tests.calls.people import SHARD, Person, timeouts
 
 if TYPE_CHECKING:
     from tests.calls.sweep import Sweep
 
-LATE_MS = 400
-"""A timer that was due while nobody served fires so late."""
-
-
 read: Callable[[bytes], Message] = lru_cache(8_192)(parse)
 """Most runs begin with the same datagrams."""
-
-
-def audit_records(
-    machine: Calls, records: Mapping[str, Any], centre: Centre, now_ms: int
-) -> list[str]:
-    """The records after a step: the ledger, agents and calls, and the indexes over them."""
-    found = []
-    ledger = view.ledger(records)
-    if ledger["unaccounted"]:
-        found.append(f"unaccounted: {ledger}")
-    calls = {key[5:]: record for key, record in records.items() if key.startswith("call/")}
-    agents = {key[6:]: record for key, record in records.items() if key.startswith("agent/")}
-    found += _agents_and_calls(calls, agents)
-    fresh = Calls("main", SHARD, centre)
-    fresh.open(records)
-    found += _idle_and_waiting(calls, agents, fresh.book.centre, now_ms)
-    found += _in_force(machine, fresh, calls)
-    for name in ("calls", "legs"):
-        mine, opened = getattr(machine.book, name), getattr(fresh.book, name)
-        if {key: sorted(value or ()) for key, value in mine.items()} != {
-            key: sorted(value or ()) for key, value in opened.items()
-        }:
-            found.append(f"index of {name}: {mine}, by the records {opened}")
-    if lines_of(machine.book.acd) != lines_of(fresh.book.acd):
-        found.append(
-            f"queues: {lines_of(machine.book.acd)}, by the records {lines_of(fresh.book.acd)}"
-        )
-    return found
-
-
-def lines_of(acd: Acd) -> tuple[Any, ...]:
-    """Who waits and who is idle, in order, by queue."""
-    return (
-        {queue: line for queue, line in acd._waiting.items() if line},
-        {queue: line for queue, line in acd._idle.items() if line},
-    )
-
-
-def _in_force(machine: Calls, fresh: Calls, calls: dict[str, Call]) -> list[str]:
-    """What the shard decides by is what the records say, and nobody waits where nobody serves."""
-    found = []
-    for name in ("declared", "centre", "closing"):
-        mine, opened = getattr(machine.book, name), getattr(fresh.book, name)
-        if mine != opened:
-            found.append(f"{name}: {mine}, by the records {opened}")
-    if sorted(machine.book.agents) != sorted(fresh.book.agents):
-        found.append(f"agents: {list(machine.book.agents)}, by the records {fresh.book.agents}")
-    for key, record in calls.items():
-        if record.queue not in fresh.book.centre.queues:
-            found.append(f"{key} is in queue {record.queue}, which is not in force")
-    if not all(fresh.book.closing.values()):
-        found.append(f"closing without a call: {fresh.book.closing}")
-    return found
-
-
-def _agents_and_calls(calls: dict[str, Call], agents: dict[str, AgentState]) -> list[str]:
-    found = []
-    for call in calls.values():
-        has_agent = call.state in (OFFERING, TALKING)
-        if bool(call.agent) != has_agent:
-            found.append(f"call {call.id} in state {call.state} with agent {call.agent!r}")
-        if has_agent and agents[call.agent].call != call.id:
-            found.append(f"agent {call.agent} does not know his call {call.id}")
-    for agent in agents.values():
-        is_busy = agent.state in ("offered", "talking")
-        if is_busy != bool(agent.call) or (agent.call and agent.call not in calls):
-            found.append(f"agent {agent.id} is {agent.state} with call {agent.call!r}")
-    return found
-
-
-def _idle_and_waiting(
-    calls: dict[str, Call], agents: dict[str, AgentState], centre: Centre, now_ms: int
-) -> list[str]:
-    idle = [a for a in agents.values() if a.state == "ready" and not a.leg and not a.call]
-    return [
-        f"{call.id} waits and {agent.id} is idle"
-        for call in calls.values()
-        for agent in idle
-        if call.state == WAITING
-        and agent.id in centre.agents
-        and call.queue in centre.agents[agent.id].queues
-        and call.tried.get(agent.id, 0) <= now_ms - LATE_MS
-    ]
 
 
 def audit_talk(media: MediaServer, people: list[Person]) -> list[str] | None:

@@ -3,11 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
-
 from calls import effects, inputs
 from calls.machine import Calls
-from calls.records import Event
 from cluster.journal import Left
 from cluster.machine import Redrive, Step
 from cluster.messages import CoreMessage
@@ -16,19 +13,13 @@ from cluster.runtime import Shard
 from cluster.snapshot import Snapshot
 from cluster.store import Lost, Unknown, Won
 from cluster.switch import Switch
-from media_servers import verbs
-from media_servers.verbs import Refused, Session
-from sip.message import Message
-from sip.transaction import Layer
+from loadtest.sim.call_shard import CallShard
 from sip.uri import Address
 from tests.calls.people import SHARD
 
 if TYPE_CHECKING:
     from tests.calls.sweep import Sweep
 
-MEDIA_MS = 1
-"""From the node to the media server, and back."""
-DATABASE_MS = 20
 WALL_MS = 1_700_000_000_000
 
 
@@ -75,10 +66,6 @@ class Node:
     def __init__(self, world: "Sweep", number: int) -> None:
         self.world = world
         self.alive = True
-        self.layer: Layer | None = None
-        self.epoch = 0
-        self._outbox: dict[str, list[Event]] = {}
-        self._drains = False
 
         def machine() -> Watched:
             made = world.machine("main", SHARD, world.centre)
@@ -95,39 +82,41 @@ class Node:
             outside=self,
             check=True,
         )
+        self.side = Side(self, self.shard, SHARD, world.media, world.database)
+        self.side.timeouts = world.timeouts
+
+    @property
+    def next_ms(self) -> int | None:
+        layer = self.side.layer
+        times = (self.shard.next_ms(), layer.next_ms if layer is not None else None)
+        return min((time for time in times if time is not None), default=None)
+
+    def tick(self, now_ms: int) -> None:
+        self.side.tick()
+        self.shard.tick()
+
+    # loadtest.sim.call_shard.Here
+
+    def now_ms(self) -> int:
+        return self.world.now_ms
 
     def at(self, delay_ms: int, call: Callable[[], None]) -> None:
         self.world.at(delay_ms, lambda: call() if self.alive else None)
 
-    def post(self, event: Any) -> None:
-        self.shard.handle(event)
+    def travel(self, delay_ms: int, call: Callable[[], None]) -> None:
+        self.world.at(delay_ms, call)
 
-    @property
-    def next_ms(self) -> int | None:
-        times = (self.shard.next_ms(), self.layer.next_ms if self.layer is not None else None)
-        return min((time for time in times if time is not None), default=None)
+    def transmit(self, datagram: bytes, destination: Address) -> None:
+        if self.alive:
+            self.world.send(datagram, SHARD, destination)
 
-    def tick(self, now_ms: int) -> None:
-        if self.layer is not None:
-            self.layer.tick(now_ms)
-        self.shard.tick()
+    def refuses(self) -> str:
+        return ""
 
-    # sip.transaction.User
-
-    def on_request(self, msg: Message, source: Address) -> None:
-        self.post(inputs.Requested(msg, source))
-
-    def on_response(self, msg: Message, source: Address) -> None:
-        self.post(inputs.Responded(msg, source))
-
-    def on_timeout(self, branch: str, method: str) -> None:
-        self.world.timeouts.append(f"{method} at {self.world.now_ms}")
-        self.post(inputs.TimedOut(branch, method))
+    def failed(self, fault: Exception) -> None:
+        self.world.faults.append(fault)
 
     # cluster.runtime.Outside
-
-    def now_ms(self) -> int:
-        return self.world.now_ms
 
     def wall_ms(self) -> int:
         return WALL_MS + self.world.now_ms
@@ -174,22 +163,11 @@ class Node:
         self.at(0, moved)
 
     def serving(self, *, lost: bool) -> None:
-        world = self.world
-        self.epoch = self.shard.state().epoch
-        self.layer = Layer(
-            lambda datagram, dst: world.send(datagram, SHARD, dst) if self.alive else None,
-            self,
-            world.now_ms,
-            sent_by=f"{SHARD[0]}:{SHARD[1]}",
-            acks_refusals=False,
-            on_fault=world.faults.append,
-        )
-        if world.media.is_up:
-            self.media_up()
-        self.post(inputs.Configure(world.centre))
+        self.side.serve()
+        self.shard.handle(inputs.Configure(self.world.centre))
 
     def switched(self, switch: Switch) -> None:
-        self.post(inputs.Switched(switch.document()))
+        self.shard.handle(inputs.Switched(switch.document()))
 
     def deposed(self) -> None:
         raise AssertionError("nobody else leads")
@@ -205,105 +183,18 @@ class Node:
         raise error
 
     def perform(self, effect: Any) -> None:
-        if not self.alive or not self.world.performs(effect):
-            return
-        now_ms = self.world.now_ms
-        layer = self.layer
-        assert layer is not None
-        match effect:
-            case effects.Respond(origin, status, datagram):
-                layer.respond(origin, status, datagram, now_ms)
-            case effects.Request(method, branch, datagram, destination):
-                layer.request(method, branch, datagram, destination, now_ms)
-            case effects.Send(datagram, destination):
-                layer.send(datagram, destination)
-            case effects.Acked(origin):
-                layer.acked(origin)
-            case effects.ApplyMedia(session):
-                self._apply(session)
-            case effects.DeleteMedia(session):
-                self._delete(session)
-            case effects.Publish(key, events):
-                self._publish(key, events)
-            case effects.GoOn():
-                self.at(0, lambda: self.post(inputs.Settle()))
-            case _:
-                raise TypeError(effect)
+        if self.alive and self.world.performs(effect):
+            self.side.perform(effect)
 
-    # The media server.
 
-    def _ask(self, do: Callable[[], Any], unreachable: Callable[[], None]) -> None:
-        """One command: there, done, and back; what `do` gives is the event that follows."""
-        media = self.world.media
-        life = media.life
+class Side(CallShard):
+    """The product's rules for SIP, media and database; the world hears of timeouts."""
 
-        def there() -> None:
-            if not media.is_up or media.life != life:
-                self.at(MEDIA_MS, unreachable)
-                return
-            event = do()
-            self.at(MEDIA_MS, lambda: self.post(event) if event is not None else None)
+    timeouts: list[str]
 
-        if media.is_up:
-            self.world.at(MEDIA_MS, there)
-        else:
-            self.at(0, unreachable)
-
-    def _apply(self, session: Session) -> None:
-        asked = replace(session, epoch=self.epoch)
-
-        def do() -> Any:
-            try:
-                done = self.world.media.apply(asked)
-            except Refused as refused:
-                return inputs.MediaRefused(session.id, session.counter, refused.reason)
-            return inputs.MediaApplied(session.id, done.counter, done.sdps, done.ports)
-
-        refused = inputs.MediaRefused(session.id, session.counter, "unreachable")
-        self._ask(do, lambda: self.post(refused))
-
-    def _delete(self, session: str) -> None:
-        def do() -> None:
-            if self.epoch >= self.world.media.epoch:
-                self.world.media.delete(self.epoch, session)
-
-        self._ask(do, lambda: None)
-
-    def media_up(self) -> None:
-        """Connected: have the events, and compare."""
-        for event in self.world.media.pending():
-            self.heard(event)
-
-        def do() -> Any:
-            return inputs.MediaSessions(self.world.media.query(self.epoch))
-
-        self._ask(do, lambda: None)
-
-    def heard(self, event: verbs.Event) -> None:
-        if self.layer is None:
-            return
-        if isinstance(event, verbs.PlayEnded):
-            ended = inputs.PlayEnded(event.session, event.n, event.play)
-            self.at(MEDIA_MS, lambda: self.post(ended))
-        else:
-            digit = inputs.Digit(event.session, event.n, event.leg, event.digit)
-            self.at(MEDIA_MS, lambda: self.post(digit))
-
-    # The database.
-
-    def _publish(self, key: str, events: list[Event]) -> None:
-        self._outbox[key] = events
-        if not self._drains:
-            self._drains = True
-            self.at(DATABASE_MS, self._drain)
-
-    def _drain(self) -> None:
-        self._drains = False
-        batch, self._outbox = self._outbox, {}
-        for events in batch.values():
-            for event in events:
-                self.world.database.setdefault(event.id, event)
-        self.post(inputs.Drained(list(batch)))
+    def on_timeout(self, branch: str, method: str) -> None:
+        self.timeouts.append(f"{method} at {self._here.now_ms()}")
+        super().on_timeout(branch, method)
 
 
 def describe_effect(effect: Any) -> str:

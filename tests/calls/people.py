@@ -7,28 +7,12 @@ from typing import TYPE_CHECKING
 from loadtest import facts, identity
 from loadtest.agent import Agent, AgentPlan, OfferPlan
 from loadtest.caller import Caller, CallerPlan
-from loadtest.effects import (
-    Acked,
-    Ask,
-    Direct,
-    Effect,
-    Event,
-    Expired,
-    Hears,
-    Hush,
-    Note,
-    Press,
-    Received,
-    Reply,
-    Speak,
-    Start,
-    Tick,
-)
+from loadtest.effects import Effect, Event, Start, Tick
 from loadtest.facts import AnyFact
-from loadtest.leg import End, Leg, Phone
+from loadtest.leg import End, Phone
+from loadtest.sim import person
 from sip import dialog as dialogs
 from sip.message import Message
-from sip.transaction import Layer
 from sip.uri import Address
 
 if TYPE_CHECKING:
@@ -40,8 +24,8 @@ Moment = tuple[type[AnyFact], int, Callable[["Person"], None]]
 """So many ms after the person's first fact of this kind, that is done to him."""
 
 
-class Person:
-    """Somebody with a phone."""
+class Person(person.Person):
+    """Somebody with a phone, to whom things happen at planned moments."""
 
     def __init__(
         self,
@@ -51,32 +35,14 @@ class Person:
         rtp: int,
         moments: tuple[Moment, ...] = (),
     ) -> None:
+        super().__init__(world, human, address, rtp)
         self.world = world
-        self.human = human
-        self.address = address
-        self.rtp = rtp
-        self.faults: list[Exception] = []
-        self.facts: list[AnyFact] = []
         self.is_dead = False
         """His phone has lost its network: it neither hears nor acts."""
         self._moments = list(moments)
         self._asked: dict[str, bytes] = {}
         self._has_acted = True
         self._next_ms: int | None = None
-        self.layer = Layer(
-            lambda datagram, dst: world.send(datagram, address, dst),
-            self,
-            world.now_ms,
-            sent_by=f"{address[0]}:{address[1]}",
-            on_fault=self.faults.append,
-        )
-
-    @property
-    def leg(self) -> Leg | None:
-        """The call he is in; None between calls."""
-        if isinstance(self.human, Caller):
-            return self.human.leg
-        return self.human.line.leg if self.human.line is not None else None
 
     @property
     def is_over(self) -> bool:
@@ -97,42 +63,28 @@ class Person:
         """When he has something to do by himself."""
         if self._has_acted:
             self._has_acted = False
-            times = (self.layer.next_ms, self.human.deadline_ms)
-            self._next_ms = min((time for time in times if time is not None), default=None)
+            self._next_ms = super().next_ms
         return None if self.is_dead else self._next_ms
 
     def receive(self, datagram: bytes, source: Address) -> None:
         self._has_acted = True
-        self.layer.receive(datagram, source, self.world.now_ms)
+        super().receive(datagram, source)
 
     def tick(self, now_ms: int) -> None:
         self._has_acted = True
-        self.layer.tick(now_ms)
-        due_ms = self.human.deadline_ms
-        if due_ms is not None and due_ms <= now_ms:
-            self.world.before_acting(self)
-            self.step(Tick())
-
-    def on_request(self, msg: Message, source: Address) -> None:
-        self.step(Received(msg, source))
+        super().tick(now_ms)
 
     def on_response(self, msg: Message, source: Address) -> None:
         if msg.branch in self._asked:
             self._answered(msg)
         else:
-            self.step(Received(msg, source))
-
-    def on_timeout(self, branch: str, method: str) -> None:
-        self.step(Expired(branch, method))
-
-    def hears(self, what: str) -> None:
-        if self.leg is not None:
-            self.step(Hears(self.leg.call, what))
+            super().on_response(msg, source)
 
     def step(self, event: Event) -> None:
         self._has_acted = True
-        for effect in self.human.step(event, self.world.now_ms):
-            self._perform(effect)
+        if isinstance(event, Tick):
+            self.world.before_acting(self)
+        super().step(event)
 
     def info(self, signal: str) -> None:
         """A key by INFO."""
@@ -159,7 +111,7 @@ class Person:
         if leg is not None:
             leg.hold(self.world.now_ms, out, hold=hold)
         for effect in out:
-            self._perform(effect)
+            self.perform(effect)
 
     def ask_offer(self) -> None:
         """A re-INVITE without an offer: the 200 brings it, our ACK the answer."""
@@ -202,29 +154,14 @@ class Person:
         asked = "v=0" in self._asked[msg.branch].decode()
         leg.ack(msg.branch, msg.cseq, out, "" if asked else leg.answer(msg.body))
         for effect in out:
-            self._perform(effect)
+            self.perform(effect)
 
     def saw(self, kind: type[AnyFact]) -> list[AnyFact]:
         return [fact for fact in self.facts if isinstance(fact, kind)]
 
-    def _perform(self, effect: Effect) -> None:
-        now_ms = self.world.now_ms
-        match effect:
-            case Ask(method, branch, datagram, dst):
-                self.layer.request(method, branch, datagram, dst, now_ms)
-            case Reply(origin, status, datagram):
-                self.layer.respond(origin, status, datagram, now_ms)
-            case Direct(datagram, dst):
-                self.layer.send(datagram, dst)
-            case Acked(origin):
-                self.layer.acked(origin)
-            case Note(fact):
-                self.facts.append(fact)
-                self._plan(fact)
-            case Press(_, digits):
-                self.world.media.press(self.rtp, digits)
-            case Speak() | Hush():
-                pass
+    def noted(self, fact: AnyFact) -> None:
+        super().noted(fact)
+        self._plan(fact)
 
     def _plan(self, fact: AnyFact) -> None:
         for moment in [moment for moment in self._moments if isinstance(fact, moment[0])]:
@@ -249,9 +186,9 @@ def a_caller(world: "Sweep", n: int, plan: CallerPlan, moments: tuple[Moment, ..
         phone=Phone(address, (address[0], rtp)),
         target=SHARD,
     )
-    person = Person(world, human, address, rtp, moments)
-    world.at(plan.starts_ms, lambda: person.step(Start()))
-    return person
+    caller = Person(world, human, address, rtp, moments)
+    world.at(plan.starts_ms, lambda: caller.step(Start()))
+    return caller
 
 
 def an_agent(
@@ -262,15 +199,15 @@ def an_agent(
     plan = AgentPlan(str(1001 + n), offers)
     phone = Phone(address, (address[0], rtp))
     human = Agent(plan, identity.agent(n), token=f"ffff{n:04x}", phone=phone)
-    person = Person(world, human, address, rtp, moments)
-    person.step(Start())
-    return person
+    agent = Person(world, human, address, rtp, moments)
+    agent.step(Start())
+    return agent
 
 
-def timeouts(person: Person) -> list[str]:
+def timeouts(somebody: Person) -> list[str]:
     """Requests of his that nobody answered."""
     found = []
-    for fact in person.facts:
+    for fact in somebody.facts:
         match fact:
             case facts.Refused(status=408) | facts.ByeAnswered(status=408) | facts.Held(status=408):
                 found.append(f"{fact.who}: {type(fact).__name__} 408 at {fact.ms}")

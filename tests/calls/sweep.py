@@ -14,15 +14,15 @@ from random import Random
 from typing import Any
 
 from calls.centre import Centre
-from calls.records import Event
 from cluster.machine import Step
 from cluster.roles import Found
 from cluster.snapshot import Snapshot
 from cluster.store import ShardKey, decode_key, encode_key
-from media_servers import verbs
+from loadtest.sim.audit import audit_records
+from loadtest.sim.database import Database
+from loadtest.sim.media import MediaServer
 from sip.uri import Address
-from tests.calls.audit import audit_records, audit_talk
-from tests.calls.media import MediaServer
+from tests.calls.audit import audit_talk
 from tests.calls.node import WALL_MS, Node, Planted, Watched, describe, describe_effect
 from tests.calls.people import SHARD, Person
 
@@ -80,7 +80,7 @@ class Sweep:
         self.random = Random(7)
         self.key: Found = (0, None)
         self.standby: Snapshot | None = None
-        self.database: dict[str, Event] = {}
+        self.database = Database()
         self.people: list[Person] = []
         self.forks: dict[Address, Address] = {}
         """A proxy rings the second phone too when the first is called."""
@@ -107,7 +107,7 @@ class Sweep:
         self._lives = 0
         self._n = 0
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
-        self.media = MediaServer(self.at, self._media_event, self._hears)
+        self.media = MediaServer(self.at, self._hears)
         self.node: Node | None = None
         self._boot()
 
@@ -214,12 +214,8 @@ class Sweep:
     def _media_back(self) -> None:
         self.disturb()
         self.media.start(other_ports=self.plan.other_ports)
-        if self.node is not None and self.node.layer is not None:
-            self.node.media_up()
-
-    def _media_event(self, event: verbs.Event) -> None:
-        if self.node is not None:
-            self.node.heard(event)
+        if self.node is not None and self.node.side.layer is not None:
+            self.node.side.media_up()
 
     def _hears(self, rtp: int, what: str) -> None:
         names = {str(person.rtp): person.human.voice.name for person in self.people}
@@ -252,8 +248,8 @@ class Sweep:
 
     def _arrive(self, datagram: bytes, source: Address, destination: Address) -> None:
         if destination == SHARD:
-            if self.node is not None and self.node.layer is not None:
-                self.node.layer.receive(datagram, source, self.now_ms)
+            if self.node is not None:
+                self.node.side.receive(datagram, source)
             return
         second = self.forks.get(destination)
         if second is not None and is_of_a_fork(datagram):
@@ -283,11 +279,7 @@ class Sweep:
 
     def facts(self, kind: str) -> list[dict[str, Any]]:
         """What the database has of this kind, in order."""
-        return [
-            event.fields | {"call": event.call}
-            for event in self.database.values()
-            if event.kind == kind
-        ]
+        return self.database.facts(kind)
 
 
 def is_of_a_fork(datagram: bytes) -> bool:

@@ -11,8 +11,8 @@ from calls import inputs
 from calls.centre import Centre, Number, Queue, Shard
 from calls.records import Leg
 from calls.view import ledger
+from loadtest.sim.audit import audit_records
 from sip.message import Message
-from tests.calls.audit import audit_records
 from tests.calls.phones import Caller, Phone
 from tests.calls.world import HOLD, SDP, World, centre
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from cluster.io.host import ShardSpec
 from cluster.process import shard_key
 from cluster.store import ShardKey, decode_key, encode_key
+from loadtest.sim.toy import Add, Confirm
 from tests.cluster.hosts import Cluster, Node, cluster, until
-from tests.cluster.toy import Add, Confirm, Forget, Toy
+from tests.cluster.toy import Forget, Toy
 
 NAMES = ("a", "b", "c")
 

@@ -12,9 +12,10 @@ from cluster.io.survivors import NodeTaken
 from cluster.process import process_key
 from cluster.promotion import refusal, statement
 from cluster.store import encode_process
+from loadtest.sim.toy import Add
 from tests.cluster.ends import End
 from tests.cluster.hosts import Cluster, Node, cluster, free_ports, until
-from tests.cluster.toy import Add, Fill, Toy
+from tests.cluster.toy import Fill, Toy
 
 
 async def all_die(three: Cluster) -> None:

@@ -14,8 +14,9 @@ from cluster.io.sqlite import DEADLINE_MS
 from cluster.process import is_provably_gone, is_stopped, start_time
 from cluster.snapshot import decode_snapshot, encode_snapshot
 from cluster.store import Process
+from loadtest.sim.toy import Add, Counter, Done
 from tests.cluster.hosts import cluster, until
-from tests.cluster.toy import Add, Counter, Done, Fill
+from tests.cluster.toy import Fill
 
 
 async def test_when_the_active_ends_another_node_goes_on_with_its_records(tmp_path: Path) -> None:

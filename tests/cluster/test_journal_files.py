@@ -11,8 +11,9 @@ import pytest
 from cluster.io.journal import FileStorage, Folder, JournalTaken
 from cluster.journal import MAGIC, Base, Begin, Kept, begin_tail, frame, tails
 from cluster.log import pack
+from loadtest.sim.toy import Add
 from tests.cluster.hosts import cluster, until
-from tests.cluster.toy import Add, Fill
+from tests.cluster.toy import Fill
 from tests.small_disk import small_disk
 
 

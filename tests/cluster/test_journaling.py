@@ -10,7 +10,7 @@ from cluster.journal import Left
 from cluster.journaling import COMPACT_BYTES, FLUSH_MS, FSYNC_MS, PART_RECORDS, RETRY_MS, Journal
 from cluster.log import EVERYTHING, Log, pack
 from cluster.messages import Batch
-from tests.cluster.disk import Disk, DiskStorage
+from loadtest.sim.disk import Disk, DiskStorage
 
 
 class Node:

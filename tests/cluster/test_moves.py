@@ -1,25 +1,26 @@
 """Copies that go where they are wanted, on a fake clock."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from cluster.core import KEPT_MS, WATCH_MS
 from cluster.roles import Active, Found
 from cluster.store import node_of
-from tests.cluster.simulate import Process, Simulation
-from tests.cluster.test_runtime import commit, successor, wait, world
-from tests.cluster.toy import Add
+from loadtest.sim.counting import SHARD, Counting
+from loadtest.sim.member import Member
+from loadtest.sim.toy import Add
+from tests.cluster.world import commit, leader, run, successor, wait, world
 
 
-def holders(active: Process) -> set[str]:
+def holders(active: Member) -> set[str]:
     return {node_of(member) for member in active.shard.state().in_sync}
 
 
-def place(sim: Simulation, active: Process, *nodes: str) -> None:
+def place(sim: Counting, active: Member, *nodes: str) -> None:
     active.shard.core.wanted = nodes
     wait(sim, lambda: holders(active) == set(nodes), 10_000)
 
 
-def five() -> tuple[Simulation, Process, list[str], list[str]]:
+def five() -> tuple[Counting, Member, list[str], list[str]]:
     """Five nodes, the active, those that hold a copy besides it, and those that do not."""
     sim, active = world(nodes=5)
     held = holders(active)
@@ -56,9 +57,9 @@ def test_who_holds_no_copy_that_counts_reads_the_key_rarely_and_drops_what_it_ha
     active.shard.handle(Add("x", "one"))
     commit(sim, active)
     place(sim, active, active.node, held[0])
-    dropped = sim.alive[held[1]]
+    dropped = sim.alive[held[1]].members[SHARD]
     member = dropped.shard.core.member
-    sim.run_to(sim.now_ms + 2_000)
+    run(sim, 2_000)
     reads: list[int] = []
     honest = dropped.read
 
@@ -67,10 +68,10 @@ def test_who_holds_no_copy_that_counts_reads_the_key_rarely_and_drops_what_it_ha
         honest(done)
 
     dropped.read = read  # type: ignore[method-assign]
-    sim.run_to(sim.now_ms + 10 * WATCH_MS)
+    run(sim, 10 * WATCH_MS)
     assert 8 <= len(reads) <= 11
     assert dropped.shard.core.log.birth
-    sim.run_to(sim.now_ms + KEPT_MS)
+    run(sim, KEPT_MS)
     assert not dropped.shard.core.log.birth
     assert dropped.shard.core.member != member
     place(sim, active, active.node, held[1])  # and is given it again
@@ -81,10 +82,8 @@ def test_a_node_that_held_nothing_still_finds_out_when_all_who_did_are_gone() ->
     sim, active, held, others = five()
     for name in (active.node, *held):
         sim.crash(name, 60_000)
-    wait(sim, lambda: sim.leader() is not None, 20_000)
-    leader = sim.leader()
-    assert leader is not None
-    assert leader.node in others
+    wait(sim, lambda: sim.leader(SHARD) is not None, 20_000)
+    assert leader(sim).node in others
 
 
 def test_a_node_may_come_and_leave_while_a_shard_is_led() -> None:
@@ -93,10 +92,10 @@ def test_a_node_may_come_and_leave_while_a_shard_is_led() -> None:
     (spare,) = [name for name in names if name not in holders(active)]
     few = [name for name in names if name != spare]
     for name in few:
-        sim.alive[name].shard.core.know(few)
+        sim.alive[name].members[SHARD].shard.core.know(few)
     assert spare not in active.shard.core.peers
     for name in few:
-        sim.alive[name].shard.core.know(names)
+        sim.alive[name].members[SHARD].shard.core.know(names)
     place(sim, active, active.node, spare)
     active.shard.core.know(few)  # and it is gone from the cluster
     active.shard.core.wanted = tuple(few)
@@ -104,39 +103,3 @@ def test_a_node_may_come_and_leave_while_a_shard_is_led() -> None:
     role = active.shard.core.role
     assert isinstance(role, Active)
     assert spare not in role.replicas.peers
-
-
-class Placing(Simulation):
-    """Faults, and copies that are wanted now here and now there."""
-
-    def place(self, nodes: Sequence[str], count: int) -> None:
-        """So many copies, on the first of these nodes besides the active's."""
-        self.count("placed")
-        for process in self.alive.values():
-            others = [name for name in nodes if name != process.node]
-            process.shard.core.wanted = (process.node, *others[: count - 1])
-
-    def fault(self) -> None:
-        if self.random.random() < 0.5:
-            super().fault()
-        else:
-            nodes = self.random.sample(self.names, len(self.names))
-            self.place(nodes, self.random.randint(2, len(nodes)))
-
-    def calm(self) -> None:
-        super().calm()
-        self.at(1_000, lambda: self.place(self.names, 3))
-
-
-def test_no_seed_breaks_a_rule_while_copies_move() -> None:
-    counts: dict[str, int] = {}
-    for seed in range(1, 101):
-        simulation = Placing(seed, nodes=5)
-        try:
-            simulation.run()
-        except Exception as error:
-            raise AssertionError(f"seed {seed}: {error}") from error
-        for what, count in simulation.counts.items():
-            counts[what] = counts.get(what, 0) + count
-    assert counts["placed"] > 200
-    assert counts["deposed"] > 100

@@ -12,9 +12,9 @@ from cluster.io.security import Open
 from cluster.outside import ShardState
 from cluster.placement import Policy
 from cluster.store import node_of
+from loadtest.sim.toy import Add, Done
 from tests.cluster.ends import End
 from tests.cluster.hosts import Cluster, cluster, free_ports, until
-from tests.cluster.toy import Add, Done
 
 QUICK = Policy(steady_ms=200, away_ms=1_000)
 TWELVE: dict[str, tuple[str, ...]] = {f"s{n:02}": () for n in range(12)}

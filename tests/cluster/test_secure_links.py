@@ -16,10 +16,10 @@ from cluster.io.security import Open, Secure, Security
 from cluster.messages import Released
 from keepline.v1 import replication_pb2 as pb
 from keepline.v1 import replication_pb2_grpc as rpc
+from loadtest.sim.toy import Add
 from tests.cluster.ends import End, are_up, ends
 from tests.cluster.hosts import cluster, until
 from tests.cluster.papers import Papers
-from tests.cluster.toy import Add
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ from cluster.placement import Policy
 from cluster.store import Store
 from failover.io.bind import BindDriver
 from failover.io.inbox import SocketInbox, pass_socket
-from tests.cluster.toy import Add, Done, Fill, Toy
+from loadtest.sim.toy import Add, Done
+from tests.cluster.toy import Fill, Toy
 
 
 def say(what: str, **fields: object) -> None:

@@ -1,6 +1,7 @@
 """Alarms on three nodes: the runtime that carries calls carries them over every death."""
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
@@ -12,59 +13,47 @@ from gateway_mgmt.alarms.machine import Alarms
 from gateway_mgmt.alarms.view import alarms, history
 from gateway_mgmt.observation import Observation
 from gateway_mgmt.trunks import TrunkState, take
-from tests.cluster.simulate import Process, Simulation
+from loadtest.sim.counting import SHARD, Counting
+from loadtest.sim.member import Member
+from tests.cluster import world
 from tests.gateway_mgmt.world import PLAN
 
 
-class Node(Process):
-    """Brings messages to receivers that outlive it, and confirms them when they have come."""
-
-    sim: "Cluster"
-
-    machine: Callable[[], Machine] = staticmethod(lambda: Alarms(PLAN))
-
-    def perform(self, effect: Any) -> None:
-        self.performed.append(effect)
-        match effect:
-            case effects.Deliver(key, notice):
-                self.sim.received.append((notice.id, notice.what, notice.path))
-                self.at(self.sim.answer_ms, lambda: self.post(inputs.Sent("noc", (key,))))
-            case effects.Tell(shard, _, state):
-                take(self.sim.trunks, state)
-                self.at(5, lambda: self.post(inputs.Told(shard, state.trunk, state.order)))
-
-    def post(self, event: Any) -> None:
-        self.shard.handle(event)
-
-    def serving(self, *, lost: bool) -> None:
-        super().serving(lost=lost)
-        self.at(0, lambda: self.post(inputs.Configure(PLAN)))
-
-
-class Cluster(Simulation):
-    process = Node
+class Cluster(Counting):
+    """Brings messages to receivers that outlive every node, and confirms them when they came."""
 
     def __init__(self, seed: int) -> None:
         self.received: list[tuple[str, str, str]] = []
         self.trunks: dict[str, TrunkState] = {}
         self.answer_ms = 5
-        super().__init__(seed, ops=0, check=True)
-        self.lossy = False
+        super().__init__(Random(seed), nodes=3, journal="off", ops=0, check=True)
+        self.network.is_lossy = self.network.doubles = self.network.holds_up = False
         self.wait(lambda: len(self.active.state().in_sync) == 3)
+
+    def machine(self, member: Member) -> Machine:
+        return Alarms(PLAN)
+
+    def served(self, member: Member, *, lost: bool) -> None:
+        member.post(inputs.Configure(PLAN))
+
+    def perform(self, member: Member, effect: Any) -> None:
+        match effect:
+            case effects.Deliver(key, notice):
+                self.received.append((notice.id, notice.what, notice.path))
+                sent = inputs.Sent("noc", (key,))
+                member.process.at(self.answer_ms, lambda: member.post(sent))
+            case effects.Tell(shard, _, state):
+                take(self.trunks, state)
+                told = inputs.Told(shard, state.trunk, state.order)
+                member.process.at(5, lambda: member.post(told))
 
     @property
     def active(self) -> Shard:
-        self.wait(lambda: self.leader() is not None)
-        leader = self.leader()
-        assert leader is not None
-        return leader.shard
+        self.wait(lambda: self.leader(SHARD) is not None)
+        return world.leader(self).shard
 
-    def wait(self, fact: Callable[[], bool], within_ms: int = 30_000) -> None:
-        end_ms = self.now_ms + within_ms
-        while not fact():
-            assert self.now_ms < end_ms
-            self.run_to(self.now_ms + 1)
-            self.now_ms += 1
+    def wait(self, fact: Callable[[], bool]) -> None:
+        world.wait(self, fact, 30_000)
 
     def see(self, state: bool, *conditions: str, path: str) -> None:
         seen = tuple(Observation(path, name, state, self.now_ms) for name in conditions)
@@ -74,10 +63,9 @@ class Cluster(Simulation):
         self.wait(lambda: answers == [True])
 
     def kill_active(self) -> None:
-        leader = self.leader()
-        assert leader is not None
-        self.crash(leader.node, back_ms=500)
-        self.wait(lambda: self.leader() is not None)
+        old = world.leader(self)
+        self.crash(old.node, 500)
+        self.wait(lambda: self.leader(SHARD) not in (None, old))
 
     def once(self) -> list[tuple[str, str]]:
         """What the receivers make of it: one message for each id."""
@@ -97,7 +85,7 @@ def test_every_stage_of_an_alarm_outlives_its_node(seed: int) -> None:
     assert isinstance(machine, Alarms)
     (shown,) = [one for one in alarms(cluster.active.records, machine.book) if one.told]
     cluster.active.handle(inputs.Acknowledge(shown.id, "anna", "a digger"))
-    cluster.run_to(cluster.now_ms + 100)
+    world.run(cluster, 100)
     cluster.kill_active()  # while it stands
     machine = cluster.active.machine
     assert isinstance(machine, Alarms)
@@ -120,7 +108,8 @@ def test_every_stage_of_an_alarm_outlives_its_node(seed: int) -> None:
     assert {entry.what for entry in history(cluster.active.records)} == {
         *("raised", "acknowledged", "cleared", "told", "routing")
     }
-    cluster.finish()
+    cluster.settle()
+    assert cluster.rules.broken == []
 
 
 def test_a_message_that_nobody_confirmed_comes_again_by_the_same_id() -> None:

@@ -1,17 +1,14 @@
-"""A node's disk and memory for the simulation: what outlives a process, and what a host."""
+"""Where a simulated node keeps the journal of a shard: what outlives its process, and its host."""
 
 from collections.abc import Callable
-from random import Random
 from typing import Protocol
 
 from cluster.journal import Left, begins, newest, read_journal, tails
+from loadtest.sim.draw import Draw
 
 
 class Writer(Protocol):
     """The process that writes."""
-
-    @property
-    def alive(self) -> bool: ...
 
     def at(self, delay_ms: float, call: Callable[[], None]) -> None:
         """Later, unless it has died by then."""
@@ -20,9 +17,9 @@ class Writer(Protocol):
 class Disk:
     """Outlives the node's processes; `reboot` takes what was not fsynced."""
 
-    def __init__(self, node: str, random: Random) -> None:
+    def __init__(self, node: str, draw: Draw) -> None:
         self.node = node
-        self.random = random
+        self.draw = draw
         self.files: dict[str, bytearray] = {}
         self.synced: dict[str, int] = {}
         self.tails: dict[str, bytearray] = {}
@@ -40,7 +37,8 @@ class Disk:
         self.boots += 1
         self.tails.clear()
         for name, data in self.files.items():
-            kept = self.random.randint(self.synced[name], len(data))
+            synced = self.synced[name]
+            kept = synced + self.draw.randrange(len(data) + 1 - synced)
             del data[kept:]
             self.synced[name] = kept
 
@@ -86,7 +84,7 @@ class DiskStorage:
         return self._disk.node
 
     def name(self) -> str:
-        return self._disk.random.randbytes(8).hex()
+        return self._disk.draw.randbytes(8).hex()
 
     def create(self, file: str, done: Callable[[str, str], None]) -> None:
         disk = self._disk
@@ -104,7 +102,7 @@ class DiskStorage:
         disk = self._disk
 
         def work(share: float) -> None:
-            room = disk.random.random() if disk.error else share
+            room = disk.draw.random() if disk.error else share
             disk.files[file] += data[: int(room * len(data))]
             if share < 1:
                 return
@@ -139,7 +137,7 @@ class DiskStorage:
             self._next()
 
     def _next(self) -> None:
-        delay_ms = self._disk.slow_ms or self._disk.random.choice([0, 0, 1, 8])
+        delay_ms = self._disk.slow_ms or self._disk.draw.choice((0, 0, 1, 8))
         self._writer.at(delay_ms, self._do)
 
     def _do(self) -> None:
@@ -152,5 +150,5 @@ class DiskStorage:
     def died(self) -> None:
         """The process was killed: the write that was under way is there in part."""
         if self._jobs:
-            self._jobs.pop(0)(self._disk.random.random() * 0.999)
+            self._jobs.pop(0)(self._disk.draw.random() * 0.999)
         self._jobs.clear()

@@ -1,4 +1,4 @@
-"""A media server for the sweep: wanted sessions in, SDP and events out, and who hears what.
+"""A simulated media server: wanted sessions in, SDP and events out, and who hears what.
 
 It keeps what a real one keeps over the death of nodes, orders commands by (epoch, counter), refuses
 lower epochs, tells an unacknowledged event again to a new node, and forgets all when it restarts.
@@ -7,10 +7,11 @@ Its SDP is made by the embedded server's own rules.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import lru_cache, partial
 
 from media_servers.embedded import negotiation
 from media_servers.verbs import (
+    MAX_EVENTS,
     Applied,
     Digit,
     Event,
@@ -28,8 +29,12 @@ FIRST_PORT = 30_000
 SOUNDS = {"welcome.wav": 1_500, "music.wav": 6_000}
 """Length in ms."""
 
+CACHED = 4_096
+"""Descriptions that are remembered: most are asked for many times."""
+
 Hearing = Callable[[int, str], None]
 """Told the RTP port of a phone and what it hears from now on."""
+Tell = Callable[[Event], None]
 
 
 @dataclass
@@ -50,20 +55,22 @@ class MediaServer:
     def __init__(
         self,
         at: Callable[[int, Callable[[], None]], None],
-        emit: Callable[[Event], None],
         hears: Hearing,
     ) -> None:
         self._at = at
-        self._emit = emit
         self._hears = hears
         self.is_up = True
+        self.down_ms = 0
+        """When it died last, by whoever stops it."""
         self.life = 0
         self.sessions: dict[str, Live] = {}
-        self.epoch = 0
+        self.epochs: dict[str, int] = {}
+        """The highest epoch that was heard of each shard."""
         self.taken_below = 0
         """Recorded ports below this one belong to somebody else now."""
         self.refuses_hold = False
         """An SDP that is sendonly is not acceptable to it."""
+        self._watchers: dict[str, tuple[int, Tell]] = {}
         self._next_port = FIRST_PORT
         self._heard: dict[int, str] = {}
 
@@ -74,6 +81,7 @@ class MediaServer:
         self.is_up = False
         self.life += 1
         self.sessions.clear()
+        self._watchers.clear()
         self._listen()
 
     def start(self, *, other_ports: bool) -> None:
@@ -82,11 +90,22 @@ class MediaServer:
         if other_ports:
             self.taken_below = self._next_port = self._next_port + 100
 
+    def watch(self, shard: str, epoch: int, tell: Tell) -> None:
+        """Have the shard's events from now on, and those nobody has acknowledged again."""
+        if epoch < self.epochs.get(shard, 0):
+            return  # a newer active commands it
+        self.epochs[shard] = epoch
+        self._watchers[shard] = (epoch, tell)
+        for live in self.sessions.values():
+            if live.wanted.shard == shard:
+                for event in live.pending:
+                    tell(event)
+
     # Commands.
 
     def apply(self, wanted: Session) -> Applied:
         """Make it so. Raises Refused."""
-        self._heed(wanted.epoch)
+        self.heed(wanted.shard, wanted.epoch)
         live = self.sessions.get(wanted.id)
         if live is not None:
             live.pending = [event for event in live.pending if event.n > wanted.seen]
@@ -113,20 +132,16 @@ class MediaServer:
         self._listen()
         return applied
 
-    def delete(self, epoch: int, session: str) -> None:
+    def delete(self, shard: str, epoch: int, session: str) -> None:
         """End a session; no matter if there is none. Raises Refused."""
-        self._heed(epoch)
+        self.heed(shard, epoch)
         self.sessions.pop(session, None)
         self._listen()
 
-    def query(self, epoch: int) -> list[str]:
-        """The sessions there are. Raises Refused."""
-        self._heed(epoch)
-        return sorted(self.sessions)
-
-    def pending(self) -> list[Event]:
-        """What nobody has acknowledged yet."""
-        return [event for live in self.sessions.values() for event in live.pending]
+    def query(self, shard: str, epoch: int) -> list[str]:
+        """The shard's sessions. Raises Refused."""
+        self.heed(shard, epoch)
+        return sorted(name for name, live in self.sessions.items() if live.wanted.shard == shard)
 
     def press(self, rtp: int, digits: str) -> None:
         """The phone at this RTP port sends digits (RFC 4733)."""
@@ -136,10 +151,11 @@ class MediaServer:
                     for digit in digits:
                         self._happen(live, Digit(live.wanted.id, live.n + 1, leg.name, digit))
 
-    def _heed(self, epoch: int) -> None:
-        if epoch < self.epoch:
+    def heed(self, shard: str, epoch: int) -> None:
+        """Somebody speaks for the shard in this epoch. Refused if a newer one was heard."""
+        if epoch < self.epochs.get(shard, 0):
             raise Refused("old_epoch")
-        self.epoch = epoch
+        self.epochs[shard] = epoch
 
     def _port(self, live: Live | None, leg: WantedLeg) -> int:
         have = live.applied.ports.get(leg.name) if live is not None else None
@@ -174,8 +190,12 @@ class MediaServer:
 
     def _happen(self, live: Live, event: Event) -> None:
         live.n = event.n
+        if len(live.pending) >= MAX_EVENTS:
+            del live.pending[0]
         live.pending.append(event)
-        self._emit(event)
+        epoch, tell = self._watchers.get(live.wanted.shard, (0, None))
+        if tell is not None and epoch == self.epochs[live.wanted.shard]:
+            tell(event)
 
     def _listen(self) -> None:
         """Tell the phones what they hear, where that has changed."""
@@ -197,14 +217,14 @@ class MediaServer:
         """The file, or the RTP port of the phone, that a leg hears; "" for silence."""
         for source in leg.hears:
             if isinstance(source, File):
-                return "" if source.play in live.ended else source.name
+                return source.then if source.play in live.ended else source.name
             if isinstance(source, Party):
                 others = [other for other in live.wanted.legs if other.name == source.leg]
                 return str(port_of(others[0].remote)) if others and others[0].remote else ""
         return ""
 
 
-@cache
+@lru_cache(CACHED)
 def _ours(origin: str, leg: WantedLeg, port: int) -> str:
     """Our SDP for a leg, by the embedded server's rules. Raises Refused."""
     version = leg.version
@@ -221,7 +241,7 @@ def _ours(origin: str, leg: WantedLeg, port: int) -> str:
     return ours
 
 
-@cache
+@lru_cache(CACHED)
 def port_of(description: str) -> int:
     """The audio port in an SDP; 0 without one."""
     if not description:
@@ -230,7 +250,7 @@ def port_of(description: str) -> int:
     return view.port if view is not None else 0
 
 
-@cache
+@lru_cache(CACHED)
 def direction_of(description: str) -> str:
     """What its author wants to do with the audio; "" without any."""
     view = sdp.audio(sdp.parse(description)) if description else None
