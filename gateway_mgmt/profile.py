@@ -1,0 +1,98 @@
+"""What is read of a vendor's devices, as data: `profiles/*.yaml`, or a file of the site.
+
+A file is taken whole or refused with one line that names file and field.
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+import yaml
+
+from gateway_mgmt.observation import CONDITIONS
+
+MAX_BYTES = 1 << 18
+
+Oid = Annotated[str, msgspec.Meta(pattern=r"^1(\.(0|[1-9][0-9]{0,9})){3,60}$")]
+Named = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+
+
+class ProfileError(Exception):
+    """The text is the one line a person needs: file, field, what is wrong."""
+
+
+class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A column of a vendor's table with a row for each span."""
+
+    oid: Oid
+    first: Annotated[int, msgspec.Meta(ge=0, le=1)] | None = None
+    """The row of span 1; the others follow. None: the row is the span's line index."""
+    conditions: dict[int, str] = {}
+    """What a value says is wrong. A value that is not here says that nothing of these is."""
+
+
+class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How devices of one kind are read."""
+
+    title: str
+    object_ids: tuple[Oid, ...] = ()
+    """sysObjectID begins so; a device that says another one is asked all the same, and told of."""
+    max_varbinds: Annotated[int, msgspec.Meta(ge=1, le=60)] = 31
+    """In one request; some devices answer nothing to larger ones."""
+    ds1: bool = True
+    """Has it DS1-MIB?"""
+    intervals: Annotated[int, msgspec.Meta(ge=0, le=96)] = 96
+    """How many of the kept 15-minute intervals are asked for. 0: it keeps none."""
+    interfaces: bool = True
+    spans: dict[Named, Column] = {}
+    scalars: dict[Named, Oid] = {}
+    """Of the device as a whole."""
+
+
+class _Loader(yaml.SafeLoader):
+    """With a name that stands twice as an error."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen = set()
+    for key, _ in node.value:
+        if key.value in seen:
+            raise yaml.MarkedYAMLError(
+                problem=f"{key.value} stands here twice", problem_mark=key.start_mark
+            )
+        seen.add(key.value)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_profile(text: bytes, file: str) -> Profile:
+    """The profile that a file declares. Raises ProfileError."""
+    if len(text) > MAX_BYTES:
+        raise ProfileError(f"{file}: is larger than {MAX_BYTES >> 10} KiB")
+    try:
+        found = yaml.load(text, Loader=_Loader)
+        profile = msgspec.convert(found, Profile)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        why = " ".join((error.problem or error.context or "cannot be parsed").split())
+        raise ProfileError(f"{file}{line}: {why}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ProfileError(f"{file}: {in_words(error)}") from None
+    for name, column in profile.spans.items():
+        for value, condition in column.conditions.items():
+            if condition not in CONDITIONS:
+                known = ", ".join(sorted(CONDITIONS))
+                raise ProfileError(
+                    f"{file}: spans.{name}.conditions.{value}: {condition!r} is no condition; "
+                    f"known: {known}"
+                )
+    return profile
+
+
+def in_words(error: Exception) -> str:
+    """`field: what is wrong`, from msgspec's `what is wrong - at `$.field``."""
+    why, _, where = " ".join(str(error).split()).partition(" - at `")
+    field = where.removesuffix("`").removeprefix("$").removeprefix(".")
+    return f"{field}: {why}" if field else why
