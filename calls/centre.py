@@ -6,6 +6,8 @@ configuration than the one that took the calls. Files are read and checked in `n
 
 import msgspec
 
+from gateway_mgmt.inventory import NONE, Inventory
+
 Address = tuple[str, int]
 """IP address and UDP port."""
 
@@ -82,6 +84,8 @@ class Centre(msgspec.Struct, frozen=True):
     closing: dict[str, Shard] = {}
     """Shards that are declared no more, until their calls have ended: no file says this, it follows
     from what was declared before."""
+    inventory: Inventory = NONE
+    """Gateways and lines. Shards are told nothing of it: no call is decided by it."""
 
     def shard_of_number(self, number: str) -> str:
         """The shard that takes calls to `number`. Raises KeyError when it is unknown."""

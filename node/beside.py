@@ -109,8 +109,10 @@ def _places(tree: Tree, differs: Sequence[Change]) -> dict[str, str]:
 
 def all_new(centre: Centre) -> dict[str, int]:
     """The counts of a first version."""
-    added = len(centre.shards) + len(centre.queues) + len(centre.numbers) + len(centre.agents)
-    return {"added": added, "changed": 0, "removed": 0}
+    own = len(centre.shards) + len(centre.queues) + len(centre.numbers) + len(centre.agents)
+    lines = centre.inventory
+    seen = len(lines.sites) + len(lines.carriers) + len(lines.devices) + len(lines.trunks)
+    return {"added": own + seen, "changed": 0, "removed": 0}
 
 
 def write(asked: Write) -> Written:

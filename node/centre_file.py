@@ -8,6 +8,7 @@ from msgspec.structs import asdict
 
 from calls.centre import Agent, Centre, Number, Queue, Shard
 from node.config import DEFAULT_SHARD, DEFAULT_SIP
+from node.inventory_file import inventory_as_file
 from node.yaml_tree import in_words
 
 Fields = dict[str, Any]
@@ -58,7 +59,7 @@ def as_file(centre: Centre, *, whole: bool = False) -> Fields:
         name: _said(_agent(agent), _agent(Agent(name, "", ())), whole)
         for name, agent in centre.agents.items()
     }
-    return found
+    return found | inventory_as_file(centre.inventory, whole=whole)
 
 
 def _said(fields: Fields, otherwise: Mapping[str, Any], whole: bool, *needed: str) -> Fields:

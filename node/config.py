@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 
 from calls.centre import Address, Agent, Centre, Number, Queue, Shard
+from gateway_mgmt.io.profiles import shipped
+from node.inventory_file import SECTIONS, read_inventory
 from node.yaml_tree import ConfigError, Tree, read_file, read_tree
 
 __all__ = ["ConfigError", "load_centre", "read_centre", "sip_address"]
@@ -43,17 +45,27 @@ def load_centre(path: Path) -> Centre:
 
 def read_centre(tree: Tree) -> Centre:
     """The centre that a file declares. Raises ConfigError."""
-    top = tree.fields(("numbers", "queues", "agents", "shards", "max_calls", "elsewhere"))
+    top = tree.fields(
+        ("numbers", "queues", "agents", "shards", "max_calls", "elsewhere", *SECTIONS)
+    )
     shards = read_shards(top.get("shards"))
     queues = read_queues(top.get("queues"), shards)
     numbers = read_numbers(top.get("numbers"), queues)
     agents = read_agents(top.get("agents"), queues)
+    inventory = read_inventory(top, numbers, queues, shipped())
     given: dict[str, int | str] = {}
     if "max_calls" in top:
         given["max_calls"] = top["max_calls"].number(1, 1_000_000)
     if "elsewhere" in top:
         given["elsewhere"] = top["elsewhere"].one_of(ELSEWHERE)
-    return Centre(numbers=numbers, queues=queues, agents=agents, shards=shards, **given)  # type: ignore[arg-type]  # each value was read by its type
+    return Centre(
+        numbers=numbers,
+        queues=queues,
+        agents=agents,
+        shards=shards,
+        inventory=inventory,
+        **given,  # type: ignore[arg-type]  # each value was read by its type
+    )
 
 
 def sip_address(text: str) -> Address | None:

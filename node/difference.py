@@ -10,7 +10,16 @@ from typing import Any
 from calls.centre import Centre
 from node.centre_file import as_file
 
-KINDS = {"shards": "shard", "queues": "queue", "numbers": "number", "agents": "agent"}
+KINDS = {
+    "shards": "shard",
+    "queues": "queue",
+    "numbers": "number",
+    "agents": "agent",
+    "sites": "site",
+    "carriers": "carrier",
+    "devices": "device",
+    "trunks": "trunk",
+}
 SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 
 Change = dict[str, Any]
@@ -62,6 +71,10 @@ def line(change: Change) -> str:
             return f"{what} in shard {fields['shard'][1]}"
         case _, "agent":
             return f"{what} at {fields['phone'][1]} for {shown(fields['queues'][1])}"
+        case _, "device":
+            return f"{what} at {fields['snmp'][1]['address']}"
+        case _, "site" | "carrier" | "trunk":
+            return what
         case _:
             return f"{what} at {fields['sip'][1]}"
 
@@ -69,7 +82,7 @@ def line(change: Change) -> str:
 def shown(value: Any) -> str:
     """A value as it may be written in the file."""
     if isinstance(value, list):
-        return ", ".join(value) or "none"
+        return ", ".join(map(str, value)) or "none"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{name}: {shown(one)}" for name, one in value.items()) + "}"
     return str(value) if value not in ("", None) else "none"

@@ -8,12 +8,14 @@ on: each shard decides by the newest version that was committed to it.
 from collections.abc import Callable
 
 import structlog
+from msgspec.structs import replace
 
 from calls import inputs, view
 from calls.centre import Address, Centre, Shard
 from cluster.io.host import Host, ShardSpec
 from cluster.io.versions import Unreadable
 from cluster.store import StoreAway
+from gateway_mgmt.inventory import NONE
 from node.configuration import Configuration, Stored
 from node.say import say
 from node.shard import CallShard
@@ -36,6 +38,7 @@ class Following:
         and the nodes it prefers."""
         self.shards: dict[str, CallShard] = {}
         self.centre = Centre(numbers={}, queues={}, agents={}, shards={})
+        self._told = self.centre
         self.version = 0
         self.alarm = ""
         self._configuration = configuration
@@ -83,6 +86,7 @@ class Following:
             elif name not in wanted:
                 self._host.configured(name, 0, ())  # closed elsewhere, and not seen here yet
         self.centre, self.version = centre, stored.number
+        self._told = replace(centre, inventory=NONE)
         self._sip = frozenset(shard.sip for shard in wanted.values())
         for name, shard in wanted.items():
             if name in self.shards:
@@ -116,7 +120,7 @@ class Following:
 
     def configure(self, name: str) -> None:
         """Tell a shard, if it is served here, what this node knows."""
-        self._host.post(name, inputs.Configure(self.centre, self.version))
+        self._host.post(name, inputs.Configure(self._told, self.version))
 
     def look(self) -> None:
         """Close what is removed and served out. Call it every second or so."""

@@ -1,8 +1,23 @@
 """Centres that a file may declare, drawn."""
 
+from collections.abc import Sequence
+
 from hypothesis import strategies as st
 
 from calls.centre import Agent, Centre, Number, Queue, Shard
+from gateway_mgmt.inventory import (
+    AUTH_PROTOCOLS,
+    PRIVACY_PROTOCOLS,
+    Carrier,
+    Community,
+    Device,
+    Inventory,
+    Site,
+    Span,
+    Trunk,
+    User,
+)
+from gateway_mgmt.io.profiles import shipped
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,6}", fullmatch=True)
 SOUNDS = st.sampled_from(("", "music.wav", "welcome.wav", "a-1.wav"))
@@ -46,8 +61,9 @@ def centres(draw: st.DrawFn) -> Centre:
             queues=served,
             state=draw(st.sampled_from(("ready", "not_ready", "signed_out"))),
         )
+    dialled = draw(st.dictionaries(NAMES, numbers, max_size=4)) if queues else {}
     return Centre(
-        numbers=draw(st.dictionaries(NAMES, numbers, max_size=4)) if queues else {},
+        numbers=dialled,
         queues=queues,
         agents=agents,
         shards={
@@ -61,4 +77,59 @@ def centres(draw: st.DrawFn) -> Centre:
         },
         max_calls=draw(st.integers(1, 1_000_000)),
         elsewhere=draw(st.sampled_from(ELSEWHERE)),
+        inventory=draw(inventories(sorted(dialled), sorted(queues))),
     )
+
+
+def some_of(known: Sequence[str]) -> st.SearchStrategy[tuple[str, ...]]:
+    return st.lists(st.sampled_from(known), unique=True).map(tuple) if known else st.just(())
+
+
+@st.composite
+def inventories(draw: st.DrawFn, numbers: Sequence[str], queues: Sequence[str]) -> Inventory:
+    """Any that a file may declare."""
+    sites = draw(st.dictionaries(NAMES, st.builds(Site, st.text(max_size=5)), max_size=2))
+    carriers = draw(st.dictionaries(NAMES, st.builds(Carrier, st.text(max_size=5)), max_size=2))
+    trunks = draw(
+        st.dictionaries(
+            NAMES,
+            st.builds(Trunk, st.sampled_from(["", *carriers]), some_of(numbers), some_of(queues)),
+            max_size=2,
+        )
+    )
+    references = st.sampled_from(("env:TG_1", "file:/etc/tg.key"))
+    devices: dict[str, Device] = {}
+    for n, name in enumerate(draw(st.lists(NAMES, max_size=3, unique=True)) if sites else ()):
+        slots = draw(st.sets(st.integers(1, 31), min_size=1, max_size=30))
+        spans = {
+            number: Span(
+                index=number + draw(st.sampled_from((0, 100))),
+                slots=tuple(sorted(slots)),
+                d_channel=draw(st.sampled_from([n for n in range(32) if n not in slots])),
+                trunk=draw(st.sampled_from(["", *trunks])),
+                errored_seconds_max=draw(st.integers(0, 900)),
+            )
+            for number in draw(st.sets(st.integers(1, 64), max_size=2))
+        }
+        devices[name] = Device(
+            site=draw(st.sampled_from(sorted(sites))),
+            profile=draw(st.sampled_from(sorted(shipped()))),
+            address=("10.0.0.1", n + 1),
+            access=draw(
+                st.builds(Community, references)
+                | st.builds(
+                    User,
+                    st.just("noc"),
+                    references,
+                    references,
+                    st.sampled_from(AUTH_PROTOCOLS),
+                    st.sampled_from(PRIVACY_PROTOCOLS),
+                )
+            ),
+            sip=draw(st.sampled_from((None, ("10.0.0.1", 5060)))),
+            traps_from=draw(st.sampled_from(((), ("10.1.0.1", "10.2.0.255")))),
+            interfaces=draw(st.sampled_from(((), (5, 6)))),
+            poll_ms=draw(st.integers(1_000, 3_600_000)),
+            spans=spans if len({span.index for span in spans.values()}) == len(spans) else {},
+        )
+    return Inventory(sites, carriers, devices, trunks)

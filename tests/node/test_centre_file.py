@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from msgspec.structs import replace
 
 from calls.centre import Centre
+from gateway_mgmt.inventory import Device
 from node.centre_file import as_file, as_yaml
 from node.config import load_centre, read_centre
+from node.inventory_file import inventory_as_file
 from node.yaml_tree import read_tree
 from tests.node.centres import centres
 
@@ -75,3 +77,46 @@ def test_every_field_is_said() -> None:
             assert as_file(replace(centre, **{field: value}), whole=True) != as_file(
                 centre, whole=True
             ), field
+
+
+def test_every_field_of_a_gateway_is_said() -> None:
+    file = ROOT / "examples/gateways.yaml"
+    inventory = load_centre(file).inventory
+    before = inventory_as_file(inventory, whole=True)
+    tg1 = inventory.devices["tg1"]
+    changed = [
+        replace(inventory, devices={**inventory.devices, "tg1": device})
+        for device in (
+            *(replace(tg1, **{field: another(getattr(tg1, field))}) for field in said(tg1)),
+            *(
+                replace(tg1, access=replace(tg1.access, **{field: "x"}))
+                for field in tg1.access.__struct_fields__
+            ),
+            *(
+                replace(tg1, spans={1: replace(tg1.spans[1], **{field: another(value)})})
+                for field in tg1.spans[1].__struct_fields__
+                for value in (getattr(tg1.spans[1], field),)
+            ),
+        )
+    ]
+    for section in ("sites", "carriers", "trunks"):
+        entries = getattr(inventory, section)
+        name, entry = next(iter(entries.items()))
+        for field in entry.__struct_fields__:
+            fresh = replace(entry, **{field: another(getattr(entry, field))})
+            changed.append(replace(inventory, **{section: {**entries, name: fresh}}))
+    assert len(changed) == 7 + 5 + 5 + 1 + 2 + 3
+    for one in changed:
+        assert inventory_as_file(one, whole=True) != before, one
+
+
+def said(device: Device) -> list[str]:
+    return [name for name in device.__struct_fields__ if name not in ("access", "spans")]
+
+
+def another(value: Any) -> Any:
+    match value:
+        case tuple() if not value or isinstance(value[0], int):
+            return (*value, 30)
+        case _:
+            return other(value)

@@ -116,7 +116,8 @@ QUEUE = "queues: {support: {}}\n"
         (
             "queue: {support: {}}\n",
             "centre.yaml:1: queue: unknown; known here: "
-            "numbers, queues, agents, shards, max_calls, elsewhere",
+            "numbers, queues, agents, shards, max_calls, elsewhere, "
+            "sites, carriers, devices, trunks",
         ),
         (
             "queues:\n  support:\n    wrapup: 5s\n",
