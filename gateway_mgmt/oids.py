@@ -9,8 +9,9 @@ SYS_UPTIME = "1.3.6.1.2.1.1.3.0"
 SYS_NAME = "1.3.6.1.2.1.1.5.0"
 SYSTEM = (SYS_UPTIME, SYS_NAME, SYS_OBJECT_ID)
 
+ENGINE_ID = "1.3.6.1.6.3.10.2.1.1.0"
 ENGINE_BOOTS = "1.3.6.1.6.3.10.2.1.2.0"
-"""snmpEngineBoots (RFC 3411): grows with each start of an SNMPv3 engine."""
+"""Of an SNMPv3 engine (RFC 3411): who it is, and how often it started."""
 
 IF_ENTRY = "1.3.6.1.2.1.2.2.1"
 IF_X_ENTRY = "1.3.6.1.2.1.31.1.1.1"

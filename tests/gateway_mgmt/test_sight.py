@@ -1,0 +1,183 @@
+"""What is known of a device from poll to poll, and what is said of it."""
+
+from dataclasses import dataclass, field
+
+from gateway_mgmt import ds1, oids
+from gateway_mgmt.ds1 import Counters, Row
+from gateway_mgmt.inventory import Community, Device, Span
+from gateway_mgmt.io.profiles import shipped
+from gateway_mgmt.observation import Observation
+from gateway_mgmt.reading import (
+    ROWS_AT_ONCE,
+    Reading,
+    questions,
+    read,
+    read_rows,
+    row_questions,
+    wanted_rows,
+)
+from gateway_mgmt.sight import TICKS, Sight, is_reboot
+from gateway_mgmt.snmp.pdu import Value
+
+DEVICE = Device(
+    site="a",
+    profile="audiocodes",
+    address=("10.0.0.1", 161),
+    access=Community("env:C"),
+    spans={1: Span(index=7, errored_seconds_max=5)},
+)
+PROFILE = shipped()["audiocodes"]
+D_CHANNEL = f"{PROFILE.spans['d_channel'].oid}.0"
+
+
+@dataclass
+class Poll:
+    """Polls of one device: `values` are what it answers."""
+
+    sight: Sight = field(default_factory=lambda: Sight("tg1", DEVICE, PROFILE))
+    now_ms: int = 0
+
+    def __call__(self, **values: Value) -> dict[tuple[str, str], bool | None]:
+        self.now_ms += 1_000
+        found: dict[str, Value] = {
+            oids.SYS_UPTIME: values.get("uptime", self.now_ms // 10),
+            f"{oids.LINE['status']}.7": values.get("status", 1),
+            f"{oids.CURRENT['es']}.7": values.get("es", 0),
+            D_CHANNEL: values.get("d_channel", 0),
+        }
+        reading = read("tg1", DEVICE, PROFILE, found, self.now_ms)
+        return told(self.sight.answered(reading))
+
+
+def told(news: list[Observation]) -> dict[tuple[str, str], bool | None]:
+    return {(one.path, one.condition): one.is_on for one in news}
+
+
+def test_what_is_seen_is_said_once() -> None:
+    poll = Poll()
+    first = poll()
+    assert first["tg1", "unreachable"] is False
+    assert first["tg1/1", "los"] is False
+    assert poll() == {}
+    assert poll(status=64 + 32) == {("tg1/1", "los"): True, ("tg1/1", "lof"): True}
+    assert poll(status=64 + 32) == {}
+    assert poll(status=64) == {("tg1/1", "lof"): False}
+    assert poll() == {("tg1/1", "los"): False}
+
+
+def test_a_d_channel_is_read_where_the_vendor_has_it() -> None:
+    poll = Poll()
+    assert poll()["tg1/1", "d_channel_down"] is False
+    assert poll(d_channel=1) == {("tg1/1", "d_channel_down"): True}
+    assert poll(d_channel=10) == {("tg1/1", "d_channel_down"): False}, "10: there is none"
+
+
+def test_what_was_not_told_is_not_said_to_be_well() -> None:
+    poll = Poll()
+    poll(status=64)
+    assert poll(status=None) == {}
+    assert poll(status=b"junk") == {}
+    assert poll(status=1) == {("tg1/1", "los"): False}
+
+
+def test_a_device_is_unreachable_after_three_misses_and_no_answer_of_sip() -> None:
+    poll = Poll()
+    poll()
+    for _ in range(2):
+        assert poll.sight.silent(sip_answers=None, at_ms=0) == []
+    assert told(poll.sight.silent(sip_answers=None, at_ms=0)) == {("tg1", "unreachable"): True}
+    assert poll.sight.silent(sip_answers=None, at_ms=0) == []
+    assert poll() == {("tg1", "unreachable"): False}
+
+
+def test_a_device_whose_sip_answers_is_not_unreachable() -> None:
+    poll = Poll()
+    poll()
+    for _ in range(10):
+        assert poll.sight.silent(sip_answers=True, at_ms=0) == []
+    assert told(poll.sight.silent(sip_answers=False, at_ms=0)) == {("tg1", "unreachable"): True}
+    assert told(poll.sight.silent(sip_answers=True, at_ms=0)) == {("tg1", "unreachable"): False}
+
+
+def test_our_own_lateness_is_unknown_and_never_down() -> None:
+    poll = Poll()
+    poll()
+    for _ in range(10):
+        assert told(poll.sight.unknown(0)) == {("tg1", "unreachable"): None}
+    assert poll.sight.missed == 0
+    assert not poll.sight.is_unreachable
+
+
+def test_a_sip_side_is_down_after_three_misses_and_up_after_two_answers() -> None:
+    sight = Poll().sight
+    said = [told(sight.sip(answers, 0)) for answers in (True, False, False, False, True, True)]
+    assert said == [
+        {("tg1", "sip_down"): False},
+        {},
+        {},
+        {("tg1", "sip_down"): True},
+        {},
+        {("tg1", "sip_down"): False},
+    ]
+
+
+def test_a_reboot_is_seen_once() -> None:
+    poll = Poll()
+    poll(uptime=5_000_000)
+    assert poll(uptime=1_000) == {("tg1", "reboot"): True}
+    assert poll(uptime=1_100) == {("tg1", "reboot"): False}
+
+
+def test_a_clock_that_starts_again_after_497_days_is_no_reboot() -> None:
+    def at(uptime: int, boots: int | None = None) -> Reading:
+        return Reading("tg1", 0, uptime_ticks=uptime, boots=boots)
+
+    assert not is_reboot(at(TICKS - 3_000), at(3_000))
+    assert is_reboot(at(TICKS // 2), at(3_000))
+    assert is_reboot(at(100, boots=1), at(200, boots=2))
+    assert not is_reboot(None, at(3_000))
+
+
+def test_too_many_errored_seconds_last_until_an_interval_had_less() -> None:
+    poll = Poll()
+    assert poll()["tg1/1", "errored_seconds"] is False
+    assert poll(es=5) == {("tg1/1", "errored_seconds"): True}
+    assert poll(es=0) == {}, "the next interval has begun; of the last one nothing is known yet"
+
+    def row(start: int, es: int) -> dict[tuple[str, str], bool | None]:
+        rows = [(1, Row(start * ds1.INTERVAL_MS, Counters(es=es)))]
+        return told(poll.sight.read_rows(rows, 0))
+
+    assert row(1, es=9) == {}
+    assert row(2, es=4) == {("tg1/1", "errored_seconds"): False}
+
+
+def test_intervals_are_filled_in_a_few_polls_the_oldest_first() -> None:
+    sight = Poll().sight
+    now_ms = 200 * ds1.INTERVAL_MS + 30_000
+    values: dict[str, Value] = {
+        f"{oids.LINE['elapsed_s']}.7": 30,
+        f"{oids.LINE['intervals']}.7": 96,
+        oids.SYS_UPTIME: 1,
+    }
+    asked: list[int] = []
+    for _ in range(9):
+        reading = read("tg1", DEVICE, PROFILE, values, now_ms)
+        sight.answered(reading)
+        wanted = wanted_rows(DEVICE, PROFILE, reading, sight.known_ms)
+        assert len(wanted) <= ROWS_AT_ONCE
+        answers: dict[str, Value] = dict.fromkeys(row_questions(DEVICE, wanted), 1)
+        rows = read_rows(DEVICE, reading, wanted, answers)
+        sight.read_rows(rows, now_ms)
+        asked += [interval for _, interval in wanted]
+    assert asked == list(range(96, 0, -1))
+    assert [row.start_ms for row in sight.rows[1]] == [n * ds1.INTERVAL_MS for n in range(104, 200)]
+
+
+def test_an_answer_in_part_is_read_in_part() -> None:
+    asked = questions(DEVICE, PROFILE)
+    half: dict[str, Value] = dict.fromkeys(asked[: len(asked) // 2], 1)
+    reading = read("tg1", DEVICE, PROFILE, half, 0)
+    assert reading.asked == len(asked)
+    assert reading.missing == len(asked) - len(asked) // 2
+    assert reading.spans[1].status == 1
