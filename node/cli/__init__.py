@@ -8,7 +8,7 @@ import sys
 import typer
 
 from cluster.identity import NotSecure
-from node.cli import certs, changing, looking, running, trying
+from node.cli import certs, changing, gateways, looking, running, trying
 from node.cli.shared import Failed, complain
 from node.config import ConfigError
 from node.directory import DirectoryError
@@ -24,6 +24,7 @@ app = typer.Typer(
 for part in (running, looking, changing, trying):
     app.add_typer(part.commands)
 app.add_typer(certs.app, name="cert")
+app.add_typer(gateways.app, name="gateway")
 
 
 def main() -> None:

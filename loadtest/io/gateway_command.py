@@ -1,0 +1,145 @@
+"""`python -m loadtest.io.gateway_command`: virtual gateways, until they are told to end."""
+
+import argparse
+import asyncio
+import resource
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from gateway_mgmt.io.credentials import CredentialError, read
+from gateway_mgmt.snmp import usm
+from loadtest.fault_script import BadScript, Fault, read_line, read_script
+from loadtest.io.gateways import Address, Gateways, Plan
+from loadtest.options import BadOption, address
+
+COUNT_MAX = 5_000
+FILES = 65_536
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="keepline gateway simulate",
+        description="Virtual gateways with E1 lines, an address of 127.0.0.0/8 for each: SNMP v2c "
+        "and v3, traps, answers to SIP OPTIONS. Faults come from a script, or a line each on "
+        'stdin: "at 5s span 1/3 LOS", "span 1/3 clear", "span 1/3 d_channel down", '
+        '"gateway 2 dead", "gateway 2 reboot".',
+    )
+    add = p.add_argument
+    add("--count", type=int, default=1, metavar="N", help="how many")
+    add("--script", default="", metavar="FILE", help="what goes wrong, and when")
+    add("--address", default="127.1.0.1", metavar="IP", help="of the first; the others follow")
+    add("--port", type=int, default=1_161, help="of SNMP")
+    add("--sip-port", type=int, default=5_060, help="of SIP; 0: none")
+    add("--spans", type=int, default=4, help="E1 lines of each")
+    add("--community", default="", metavar="REF", help="env:NAME or file:/PATH; otherwise public")
+    add("--user", default="noc", help="of SNMPv3")
+    add("--auth", default="", metavar="REF", help="its password; without it there is no v3")
+    add("--privacy", default="", metavar="REF", help="its other password")
+    add("--auth-protocol", default="sha", choices=("sha", "sha256"))
+    add("--traps", default="", metavar="IP:PORT", help="where traps go")
+    add("--traps-v3", action="store_true", help="as SNMPv3")
+    add(
+        "--same-engine",
+        action="store_true",
+        help="one v3 engine id for all, as copied devices have",
+    )
+    add("--stdin", action="store_true", help="faults on stdin, too; its end ends the run")
+    return p
+
+
+def plan(given: argparse.Namespace) -> Plan:
+    """Raises BadOption, CredentialError."""
+    if not 1 <= given.count <= COUNT_MAX:
+        raise BadOption(f"--count must be from 1 to {COUNT_MAX}")
+    if not 1 <= given.spans <= 64:
+        raise BadOption("--spans must be from 1 to 64")
+    first, _ = address(given.address, 1)
+    if not first.startswith("127."):
+        raise BadOption(f"--address: {first} is not of 127.0.0.0/8")
+    if bool(given.auth) != bool(given.privacy):
+        raise BadOption("--auth and --privacy go together")
+    if given.traps_v3 and not given.auth:
+        raise BadOption("--traps-v3 needs --auth and --privacy")
+    keys = None
+    if given.auth:
+        keys = usm.master(given.auth_protocol, read(given.auth), read(given.privacy))
+    traps: Address | None = address(given.traps, 162) if given.traps else None
+    return Plan(
+        count=given.count,
+        first=first,
+        port=given.port,
+        sip_port=given.sip_port,
+        spans=given.spans,
+        community=bytes(read(given.community)) if given.community else b"public",
+        user=given.user.encode(),
+        keys=keys,
+        traps=traps,
+        traps_v3=given.traps_v3,
+        same_engine=given.same_engine,
+    )
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+async def run(wanted: Plan, faults: list[Fault], *, stdin: bool) -> None:
+    """Raises OSError."""
+    gateways = Gateways(wanted)
+    gateways.start()
+    last = gateways.host(wanted.count)
+    say(f"{wanted.count} gateways at {wanted.first} to {last}, SNMP port {wanted.port}")
+    gateways.play(faults, lambda fault: say(fault.written))
+    try:
+        if not stdin:
+            await asyncio.Event().wait()
+        lines = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+        while line := await lines.readline():
+            try:
+                written = line.decode(errors="replace").strip()
+                if written == "count":
+                    say(f"asked {gateways.asked}")
+                elif written:
+                    found = read_line(written, gateways=wanted.count, spans=wanted.spans)
+                    gateways.play([found], lambda fault: say(fault.written))
+            except BadScript as error:
+                say(f"keepline gateway simulate: {error}")
+    finally:
+        gateways.close()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    given = parser().parse_args(argv)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, hard), hard))
+    try:
+        wanted = plan(given)
+        faults: list[Fault] = []
+        if given.script:
+            text = Path(given.script).read_text(encoding="utf-8")
+            faults = read_script(text, gateways=wanted.count, spans=wanted.spans)
+        asyncio.run(run(wanted, faults, stdin=given.stdin))
+    except BadScript as error:
+        return complain(f"{given.script}: {error}")
+    except (BadOption, CredentialError, UnicodeDecodeError) as error:
+        return complain(str(error))
+    except OSError as error:
+        return complain(f"{error.filename or given.address}: {error.strerror}")
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def complain(what: str) -> int:
+    sys.stderr.write(f"keepline gateway simulate: {what}\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
