@@ -1,15 +1,10 @@
 """Secrets from where the inventory says they are. They are kept in memory, and shown to nobody."""
 
-import os
-import stat
-from pathlib import Path
 from typing import NamedTuple
 
+from cluster.io.secret import NoSecret, secret
 from gateway_mgmt.inventory import Community, User
 from gateway_mgmt.snmp import usm
-
-MAX_BYTES = 1_024
-OTHERS = stat.S_IRWXO
 
 
 class CredentialError(Exception):
@@ -52,11 +47,11 @@ class Credentials:
 
     def _password(self, field: str, access: User) -> Secret:
         reference = getattr(access, field)
-        secret = self._secret(field, reference)
-        if len(secret) < usm.PASSWORD_BYTES_MIN:
+        password = self._secret(field, reference)
+        if len(password) < usm.PASSWORD_BYTES_MIN:
             least = f"is shorter than {usm.PASSWORD_BYTES_MIN} characters"
             raise CredentialError(f"snmp.{field}: {reference}: {least}")
-        return secret
+        return password
 
     def _secret(self, field: str, reference: str) -> Secret:
         if reference not in self._secrets:
@@ -69,20 +64,7 @@ class Credentials:
 
 def read(reference: str) -> Secret:
     """The secret that is meant. Raises CredentialError."""
-    kind, _, where = reference.partition(":")
-    if kind == "env":
-        found = os.environ.get(where)
-        if not found:
-            raise CredentialError(f"{reference}: the variable is not set")
-        return Secret(found.encode())
     try:
-        with Path(where).open("rb") as file:
-            if os.fstat(file.fileno()).st_mode & OTHERS:
-                raise CredentialError(f"{reference}: is open to everybody; chmod o= {where}")
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise CredentialError(f"{reference}: cannot be read: {error.strerror}") from None
-    secret = content.rstrip(b"\r\n")
-    if not secret or len(content) > MAX_BYTES:
-        raise CredentialError(f"{reference}: holds no secret of 1 to {MAX_BYTES} bytes")
-    return Secret(secret)
+        return Secret(secret(reference).encode())
+    except NoSecret as error:
+        raise CredentialError(str(error)) from None

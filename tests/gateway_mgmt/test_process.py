@@ -134,7 +134,7 @@ async def test_intervals_that_are_kept_elsewhere_are_not_read_again() -> None:
         (["--count", "0"], "--count must be from 1 to 5000"),
         (["--address", "10.0.0.1"], "--address: 10.0.0.1 is not of 127.0.0.0/8"),
         (["--auth", "env:T_AUTH"], "--auth and --privacy go together"),
-        (["--community", "env:T_NONE"], "env:T_NONE: the variable is not set"),
+        (["--community", "env:T_NONE"], "env:T_NONE: no such variable, or it is empty"),
         (["--traps", "here"], "'here' is no address: write HOST:PORT with a literal IP address"),
         (["--script", "/nowhere"], "/nowhere: No such file or directory"),
     ],
