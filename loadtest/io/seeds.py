@@ -3,6 +3,7 @@
 Here the generator is made that one seed is: whatever happens in a run follows from it.
 """
 
+import ctypes
 import gc
 import os
 import random
@@ -23,6 +24,8 @@ AHEAD = 4
 """So many seeds wait for each process."""
 STUCK_S = 600.0
 """When no seed has come to its end for so long, none will."""
+PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that a process gets when its parent has died."""
 FRESH_MAX = 1 << 31
 """Fresh seeds begin anywhere below."""
 
@@ -72,7 +75,7 @@ def _each(
     ends_s = None if seconds is None else time.monotonic() + seconds
     numbers = islice(count(first), seeds)
     # "spawn": a fork of a process with threads may find their locks taken for ever.
-    with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (os.getpid(),)) as pool:
         try:
             running: set[Future[Outcome]] = set()
             while True:
@@ -95,8 +98,11 @@ def _each(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _begin() -> None:
+def _begin(parent: int) -> None:
     """A process of the pool: Ctrl-C is its parent's business, and a run leaves much behind."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # however the parent ends
+    if os.getppid() != parent:
+        os._exit(1)  # it has ended already
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)

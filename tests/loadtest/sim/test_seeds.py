@@ -3,8 +3,10 @@
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from multiprocessing import active_children
+from pathlib import Path
 
 import pytest
 
@@ -97,6 +99,31 @@ def test_seeds_run_until_the_time_is_over() -> None:
     )
     assert found.seeds == len(seen) > 0
     assert sorted(seen) == list(range(10, 10 + len(seen)))
+
+
+def test_who_is_killed_leaves_no_process_that_runs_on(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as out:
+        sim = subprocess.Popen(["keepline", "sim", "--core", "--seconds", "300"], stdout=out)
+    try:
+        until(lambda: len(children(sim.pid)) >= 2)
+        workers = children(sim.pid)
+    finally:
+        sim.kill()
+        sim.wait()
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+
+
+def children(pid: int) -> list[int]:
+    """Its processes that run Python's pool: the workers and what counts their semaphores."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in found.split()]
+
+
+def until(fact: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not fact():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_a_process_that_is_ended_ends_the_run_with_one_line() -> None:
