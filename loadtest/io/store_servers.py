@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from loadtest.io.stopping import wait_until_still
+
 START_S = 40.0
 """A server is up, or again up, within this, however loaded the machine is."""
 ETCD_TICKS = ("--heartbeat-interval=20", "--election-timeout=200")
@@ -109,6 +111,7 @@ class Servers:
     def stop(self, member: int) -> None:
         """It hangs until `resume`."""
         self.running[member].send_signal(signal.SIGSTOP)
+        wait_until_still(self.running[member].pid)
 
     def resume(self, member: int) -> None:
         self.running[member].send_signal(signal.SIGCONT)

@@ -15,9 +15,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
-from cluster.process import is_stopped
+from loadtest.io.stopping import wait_until_still
 from node.chaos.links import Links
 from node.chaos.stores import StoreHere
 
@@ -25,7 +24,7 @@ DELAY_MS = 20
 CLOCK_JUMP_MS = 3_600_000
 
 ENDS_S = 5.0
-"""A killed process is waited for so long, and a stopped one until it stands."""
+"""A killed process is waited for so long."""
 NICE = -10
 
 
@@ -126,14 +125,6 @@ async def killed(*pids: int) -> Struck:
         return await _strike(strike)
 
 
-def stands_still(pid: int) -> bool:
-    """Has every thread of it been stopped, or is it gone?"""
-    with contextlib.suppress(OSError):
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        return all(is_stopped((task / "stat").read_text()) for task in tasks)
-    return True
-
-
 @contextlib.asynccontextmanager
 async def stopped(pid: int) -> AsyncIterator[Struck]:
     """SIGSTOP, and SIGCONT at the end, if it is still there."""
@@ -142,10 +133,7 @@ async def stopped(pid: int) -> AsyncIterator[Struck]:
     def strike() -> Struck:
         at_ms = monotonic_ms()
         signal.pidfd_send_signal(handle, signal.SIGSTOP)
-        while not stands_still(pid):
-            if monotonic_ms() > at_ms + ENDS_S * 1_000:
-                raise TimeoutError(f"a stopped process still runs after {ENDS_S:g} s")
-            time.sleep(0.000_5)
+        wait_until_still(pid)
         return Struck(at_ms, monotonic_ms())
 
     try:
