@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from calls.inputs import CloseLost, LostCall
+from cluster.io.sqlite import use_wal
 
 Row = tuple[str, str, int, int, str, str, bytes]
 """An event: id, shard, epoch, wall-clock ms, kind, call (or empty), its fields as a JSON object."""
@@ -208,7 +209,7 @@ def connect(path: Path) -> sqlite3.Connection:
     """A connection that may write, with the schema in place. Raises sqlite3.Error."""
     connection = sqlite3.connect(path, timeout=BUSY_MS / 1_000, isolation_level=None)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        use_wal(connection, BUSY_MS / 1_000)
         connection.execute("PRAGMA synchronous = FULL")
         if not has_schema(connection):
             connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")

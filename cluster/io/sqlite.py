@@ -35,6 +35,8 @@ from cluster.store import (
 
 DEADLINE_MS = 400
 BUSY_STEP_MS = 20
+OPEN_S = 1.0
+"""How long another process is waited for that has the file just when it is opened."""
 MAX_WAITING = 1_000
 """Calls that wait for the thread; more are refused as StoreAway or Unknown."""
 POLL_MS = 50
@@ -230,8 +232,8 @@ class SqliteStore(Store):
 
     def _serve(self) -> None:
         try:
-            db = sqlite3.connect(self._path, timeout=1.0, isolation_level=None)
-            db.execute("pragma journal_mode = wal")
+            db = sqlite3.connect(self._path, timeout=OPEN_S, isolation_level=None)
+            use_wal(db, OPEN_S)
             db.execute("pragma synchronous = full")
             for statement in SCHEMA:
                 db.execute(statement)
@@ -318,3 +320,21 @@ def _look(db: sqlite3.Connection, seen: int | None) -> tuple[int, Sequence[Chang
         (newest,) = db.execute("select coalesce(max(seq), 0) from change").fetchone()
         return newest, None
     return (rows[-1][0] if rows else seen), [Changed(*row[1:]) for row in rows]
+
+
+def use_wal(db: sqlite3.Connection, wait_s: float) -> None:
+    """Turn the file into a write-ahead log, if it is none. Raises sqlite3.OperationalError.
+
+    Of several processes that do so at once SQLite refuses all but one at once: there its busy
+    time-out does not count (https://sqlite.org/c3ref/busy_handler.html), so they try again here.
+    """
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            db.execute("pragma journal_mode = wal")
+            return
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > until:
+                raise
+        time.sleep(BUSY_STEP_MS / 1_000)

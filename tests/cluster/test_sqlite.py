@@ -2,8 +2,10 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -105,3 +107,31 @@ async def test_who_is_too_far_behind_is_told_to_list_anew(
         assert await anext(watch) == ListAnew()
         await one.put("k", b"new")
         assert await anext(watch) == Changed("k", 1, b"new")
+
+
+def test_of_many_who_open_a_new_file_at_once_none_is_refused(tmp_path: Path) -> None:
+    together = threading.Barrier(3)
+
+    def open_new(path: Path) -> None:
+        together.wait()
+        with closing(sqlite3.connect(path, timeout=5.0, isolation_level=None)) as db:
+            sqlite.use_wal(db, 5.0)
+            db.execute("create table if not exists t (n integer)")
+
+    with ThreadPoolExecutor(3) as pool:
+        for number in range(200):
+            opened = [pool.submit(open_new, tmp_path / f"{number}.db") for _ in range(3)]
+            for one in opened:
+                one.result()
+
+
+def test_who_holds_a_file_that_is_opened_is_waited_for_in_bounded_time(tmp_path: Path) -> None:
+    with (
+        closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other,
+        closing(sqlite3.connect(tmp_path / "store.db", timeout=0.01)) as db,
+    ):
+        other.execute("begin exclusive")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            sqlite.use_wal(db, 0.1)
+        other.execute("commit")
+        sqlite.use_wal(db, 0.1)
