@@ -85,7 +85,7 @@ class Centre(msgspec.Struct, frozen=True):
     """Shards that are declared no more, until their calls have ended: no file says this, it follows
     from what was declared before."""
     inventory: Inventory = NONE
-    """Gateways and lines. Shards are told nothing of it: no call is decided by it."""
+    """Gateways and lines. Shards of calls are told of its trunks."""
 
     def shard_of_number(self, number: str) -> str:
         """The shard that takes calls to `number`. Raises KeyError when it is unknown."""

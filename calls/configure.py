@@ -8,7 +8,7 @@ The version is in force at once; the agents whom it concerns are settled a few h
 that no change holds up beats and calls. Who is left is found again from the records.
 """
 
-from calls import agents, flow, inputs
+from calls import agents, flow, inputs, trunks
 from calls.centre import Centre, ClosingQueue
 from calls.effects import GoOn
 from calls.in_force import in_force
@@ -26,6 +26,7 @@ def configure(t: Turn, event: inputs.Configure) -> None:
         settings = Settings(event.centre, event.version, _closing(t, event.centre))
         t.tx.put("settings", settings)
         _adopt(t, settings)
+        trunks.forget_others(t, event.centre.inventory.trunks)
         t.fact("configured", version=event.version)
     settle_some(t)
 

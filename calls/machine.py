@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from calls import agents, configure, flow, inputs, legs, media, signalling
+from calls import agents, configure, flow, inputs, legs, media, signalling, trunks
 from calls.acd.engine import Acd
 from calls.centre import Address, Centre
 from calls.effects import ApplyMedia, FindLost, Publish
@@ -30,6 +30,7 @@ from calls.records import (
 )
 from calls.turn import Book, Turn
 from cluster.machine import ClusterLost, Promoted, Step, Timer, UnknownRecord
+from gateway_mgmt.trunks import TrunkState
 from sip.message import Message
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -148,6 +149,8 @@ class Calls:
                 self._set_agent(t, event)
             case inputs.Configure():
                 configure.configure(t, event)
+            case TrunkState():
+                trunks.told(t, event)
             case inputs.Settle():
                 configure.settle_some(t)
             case inputs.SipDead():

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from calls.centre import Centre, ClosingQueue
+from gateway_mgmt.trunks import TrunkState
 from media_servers.verbs import Leg as MediaLeg
 from media_servers.verbs import Session
 from sip.dialog import Dialog, Origin
@@ -203,7 +204,7 @@ class Lost(msgspec.Struct, array_like=True, gc=False):
     """The shard went on with records of a moment before; what came after that is lost."""
 
 
-Record = Call | Leg | AgentState | Ledger | Outbox | Settings | Lost
+Record = Call | Leg | AgentState | Ledger | Outbox | Settings | Lost | TrunkState
 
 TYPES: dict[str, type] = {
     "call": Call,
@@ -213,5 +214,6 @@ TYPES: dict[str, type] = {
     "outbox": Outbox,
     "settings": Settings,
     "lost": Lost,
+    "trunk": TrunkState,
 }
 """A record's type by the first part of its key."""

@@ -4,7 +4,7 @@ The names in here are an interface; more may be added, none changes its meaning.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from calls.in_force import in_force
@@ -19,6 +19,7 @@ from calls.records import (
     Ledger,
     Settings,
 )
+from calls.trunks import is_trunk
 
 Document = dict[str, Any]
 
@@ -92,6 +93,15 @@ def ledger(records: Mapping[str, Any], live: Document | None = None) -> Document
         "waiting": live["waiting"],
         "unaccounted": abs(arrivals) + abs(queue),
     }
+
+
+def callers(records: Mapping[str, Any], numbers: Container[str], queues: Container[str]) -> int:
+    """How many callers have dialled one of these numbers, or are in one of these queues."""
+    return sum(
+        record.number in numbers or record.queue in queues
+        for record in records.values()
+        if type(record) is Call
+    )
 
 
 def queues(records: Mapping[str, Any], shard: str, now_ms: int) -> list[Document]:
@@ -169,7 +179,7 @@ def version(records: Mapping[str, Any]) -> int:
 
 def is_served_out(records: Mapping[str, Any]) -> bool:
     """Is nothing left that a call, a phone or the database still waits for?"""
-    return records.keys() <= {"settings", "ledger"}
+    return all(key in ("settings", "ledger") or is_trunk(key) for key in records)
 
 
 def settings_of(records: Mapping[str, Any]) -> Settings | None:

@@ -35,13 +35,9 @@ class TrunkState(msgspec.Struct, frozen=True):
     """Grows with each change, over takeovers too."""
 
 
-def take(known: dict[str, TrunkState], told: TrunkState) -> bool:
-    """Let `known` have what was told, unless it knows something newer. Repeats are harmless."""
-    old = known.get(told.trunk)
-    if old is not None and old.order >= told.order:
-        return False
-    known[told.trunk] = told
-    return True
+def is_news(known: TrunkState | None, told: TrunkState) -> bool:
+    """Does it count beside what is known of the trunk? A repeat, or an older state, does not."""
+    return known is None or known.order < told.order
 
 
 def trunk_state(name: str, trunk: Trunk, out: Mapping[str, Iterable[str]]) -> TrunkState:

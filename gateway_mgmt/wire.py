@@ -21,8 +21,14 @@ class Configure(msgspec.Struct, tag="configure", frozen=True):
     """Starts of intervals that somebody keeps already, by device and span."""
 
 
+class Poll(msgspec.Struct, tag="poll", frozen=True):
+    """Ask this device now, if it was not just asked."""
+
+    device: str
+
+
 class Started(msgspec.Struct, tag="started", frozen=True):
-    """The answer to Configure."""
+    """The answer to Configure; once more when the traps' address is had that was not before."""
 
     poller: str
     traps: Address | None

@@ -29,10 +29,16 @@ class Look(msgspec.Struct, frozen=True, gc=False):
     gateway: str
 
 
+class StartPoller(msgspec.Struct, frozen=True, gc=False):
+    """Start the process that polls, with these boots of its SNMP engine."""
+
+    boots: int
+
+
 class Again(msgspec.Struct, frozen=True, gc=False):
     """A step on several observations was undone: step on each of them alone."""
 
     observations: tuple[Observation, ...]
 
 
-Effect = Deliver | Tell | Look | Again
+Effect = Deliver | Tell | Look | StartPoller | Again

@@ -6,6 +6,10 @@ from gateway_mgmt.alarms.records import Plan
 from gateway_mgmt.observation import Observation
 
 
+class PollerStarts(msgspec.Struct, frozen=True, gc=False):
+    """A process that polls is about to start: its SNMP engine has booted once more."""
+
+
 class Observed(msgspec.Struct, frozen=True, gc=False):
     """What one poll, or one trap, has shown."""
 

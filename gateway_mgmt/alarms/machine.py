@@ -12,11 +12,12 @@ import msgspec
 from cluster.machine import ClusterLost, Promoted, Redrive, Step, Timer, UnknownRecord
 from gateway_mgmt.alarms import configure, inputs, life, routing, windows
 from gateway_mgmt.alarms.book import Book
-from gateway_mgmt.alarms.effects import Again, Deliver, Look
+from gateway_mgmt.alarms.effects import Again, Deliver, Look, StartPoller
 from gateway_mgmt.alarms.records import (
     SOAKING,
     TYPES,
     Alarm,
+    Engine,
     Line,
     Notice,
     Plan,
@@ -79,6 +80,11 @@ class Alarms:
             case inputs.Observed():
                 for seen in event.observations:
                     self._observed(t, seen)
+            case inputs.PollerStarts():
+                known: Engine | None = tx.get("engine")
+                engine = Engine(known.boots + 1 if known else 1)
+                tx.put("engine", engine)
+                t.emit(StartPoller(engine.boots))
             case Timer():
                 self._timer(t, event)
             case inputs.Acknowledge():

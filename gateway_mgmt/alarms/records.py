@@ -141,6 +141,13 @@ class Journal(msgspec.Struct, array_like=True, gc=False):
     written: int = 0
 
 
+class Engine(msgspec.Struct, array_like=True, gc=False):
+    """The SNMP engine that listens for this shard (RFC 3414 §2.2.2): whoever it told its boots, and
+    then hears fewer, takes it for an impostor."""
+
+    boots: int = 0
+
+
 class Plan(msgspec.Struct, frozen=True):
     """What is declared: all that alarms are decided by."""
 
@@ -164,7 +171,7 @@ class Settings(msgspec.Struct, gc=False):
     version: int = 1
 
 
-Record = Alarm | Line | Route | Window | Notice | Entry | Journal | Settings
+Record = Alarm | Line | Route | Window | Notice | Entry | Journal | Settings | Engine
 
 TYPES: dict[str, type] = {
     "alarm": Alarm,
@@ -175,5 +182,6 @@ TYPES: dict[str, type] = {
     "history": Entry,
     "journal": Journal,
     "settings": Settings,
+    "engine": Engine,
 }
 """A record's type by the first part of its key."""

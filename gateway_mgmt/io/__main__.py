@@ -17,11 +17,13 @@ from gateway_mgmt.ds1 import Counters, Row
 from gateway_mgmt.io.poller import TIMEOUT_MS, Poller, make
 from gateway_mgmt.io.traps import TrapPort
 from gateway_mgmt.io.watch import Counted, Report, Watcher
-from gateway_mgmt.traps import Desk
-from gateway_mgmt.wire import Configure, Started
+from gateway_mgmt.traps import Desk, Hint
+from gateway_mgmt.wire import Configure, Poll, Started
 
 FILES = 65_536
 COUNTED_S = 5
+LISTEN_AGAIN_S = 0.5
+"""Who had the traps' address until now may be about to let it go."""
 UNREAD_BYTES_MAX = 64 << 20
 """Reports that nobody reads; then the process ends. Whoever starts it again is told all anew."""
 LINE_BYTES_MAX = 64 << 20
@@ -37,6 +39,8 @@ class Service:
         self._watcher: Watcher | None = None
         self._port: TrapPort | None = None
         self._desk: Desk | None = None
+        self._wanted = Configure({}, {})
+        self._error = ""
         self._started_s = asyncio.get_running_loop().time()
 
     async def configure(self, wanted: Configure) -> None:
@@ -60,16 +64,25 @@ class Service:
                     for start_ms in starts
                 ]
                 sight.knows(known)
-        error = self._listen(wanted, watcher)
+        self._wanted = wanted
+        self._error = self._listen(wanted, watcher)
         self._watcher = watcher
         watcher.start()
+        self._say_started()
+
+    def poll(self, device: str) -> None:
+        """Ask it soon, if it is watched."""
+        if self._watcher is not None:
+            self._watcher.poke(Hint(device))
+
+    def _say_started(self) -> None:
         port = self._port
         self._say(
             Started(
                 self._poller.name,
                 port.address if port else None,
                 port.rcvbuf if port else 0,
-                error,
+                self._error,
             )
         )
 
@@ -90,6 +103,15 @@ class Service:
             self._port, engine_id=engine_id, boots=wanted.boots, started_s=self._started_s
         )
         return ""
+
+    async def listened(self) -> None:
+        """Gets the traps' address as soon as it is free."""
+        while True:
+            await asyncio.sleep(LISTEN_AGAIN_S)
+            if self._error and self._watcher is not None:
+                self._error = self._listen(self._wanted, self._watcher)
+                if not self._error:
+                    self._say_started()
 
     async def watched(self) -> None:
         """Counts every few seconds; ends with a bug of the watcher's. Raises it."""
@@ -122,20 +144,23 @@ async def serve(poller: Poller, timeout_ms: int) -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     out, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, sys.stdout)
     service = Service(poller, out, timeout_ms)
-    watched = loop.create_task(service.watched())
 
     async def follow() -> None:
         while line := await lines.readline():
-            await service.configure(msgspec.json.decode(line, type=Configure))
+            asked = msgspec.json.decode(line, type=Configure | Poll)
+            if isinstance(asked, Configure):
+                await service.configure(asked)
+            else:
+                service.poll(asked.device)
 
-    follows = loop.create_task(follow())
+    tasks = [loop.create_task(work) for work in (service.watched(), service.listened(), follow())]
     try:
-        done, _ = await asyncio.wait((watched, follows), return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
-        watched.cancel()
-        follows.cancel()
+        for task in tasks:
+            task.cancel()
         loop.set_exception_handler(lambda *_: None)  # answers that come too late are no faults
         poller.close()
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 import msgspec
 
 from gateway_mgmt.io.watch import Counted, Report
-from gateway_mgmt.wire import Configure, Started
+from gateway_mgmt.wire import Configure, Poll, Started
 
 LINE_BYTES_MAX = 64 << 20
 END_S = 2
@@ -40,8 +40,11 @@ class Polling:
         assert self._process is not None, "start() comes first"
         return self._process.pid
 
-    async def configure(self, wanted: Configure) -> None:
-        """May be called again. `Started` among the messages is the answer."""
+    async def ask(self, wanted: Configure | Poll) -> None:
+        """Configure comes first, and may come again: `Started` is its answer.
+
+        Raises PollingEnded.
+        """
         assert self._process is not None, "start() comes first"
         assert self._process.stdin is not None
         try:

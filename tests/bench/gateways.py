@@ -77,7 +77,7 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
         profiles = {"generic": shipped()["generic"]}
         if not args.rows:  # a cycle of steady state: the intervals are known
             profiles["generic"] = type(profiles["generic"])(title="bench", intervals=0)
-        await polling.configure(Configure(found, profiles))
+        await polling.ask(Configure(found, profiles))
         return await follow(polling, args, dead)
     finally:
         await polling.close()

@@ -13,6 +13,9 @@ from calls.centre import Agent, Centre, Number, Queue, Shard
 from calls.configure import SETTLED_AT_ONCE
 from calls.flow import PROMPT_MS_MAX
 from calls.records import TALKING, WAITING
+from calls.trunks import is_trunk
+from gateway_mgmt.inventory import Inventory, Trunk
+from gateway_mgmt.trunks import TrunkState
 from sip.message import Message
 from tests.calls.phones import Caller, Phone
 from tests.calls.world import SIP, World
@@ -507,3 +510,41 @@ def test_an_undone_step_among_them_leaves_nobody_out() -> None:
     world.machine.open(world.records)  # as after a step that raised
     world.run(100)
     assert len(view.agents(world.records, "main", world.now_ms)) == MANY
+
+
+def test_a_shard_knows_of_each_declared_trunk_what_it_was_told_last() -> None:
+    floor = Floor(lambda floor: floor.world.takeover())
+    trunks = Inventory(trunks={"bsnl-pri": Trunk(), "tata": Trunk()})
+    floor.change(replace(CENTRE, inventory=trunks))
+    out = TrunkState("bsnl-pri", "out", 0, 30, ("los@tg1/1",), order=2)
+    for told in (out, TrunkState("bsnl-pri", "in", 30, 30, order=1), out):
+        floor.world.post(told)
+    floor.world.post(TrunkState("tata", "partial", 15, 30, order=1))
+    floor.world.takeover()
+    known = {key: record for key, record in floor.world.records.items() if is_trunk(key)}
+    assert known["trunk/bsnl-pri"] == out
+    assert known["trunk/tata"].channels == 15
+    floor.change(replace(CENTRE, inventory=Inventory(trunks={"tata": Trunk()})))
+    assert [key for key in floor.world.records if is_trunk(key)] == ["trunk/tata"]
+    facts = floor.world.facts("trunk")
+    assert [(fact["trunk"], fact["state"]) for fact in facts] == [
+        ("bsnl-pri", "out"),
+        ("tata", "partial"),
+    ]
+    assert facts[0]["why"] == ["los@tg1/1"]
+
+
+def test_trunks_hold_up_no_shard_that_is_removed() -> None:
+    records = {"settings": object(), "trunk/bsnl-pri": TrunkState("bsnl-pri", "in", 30, 30)}
+    assert view.is_served_out(records)
+    assert not view.is_served_out(records | {"outbox/1": object()})
+
+
+def test_callers_are_counted_by_what_they_dialled_and_where_they_wait() -> None:
+    floor = Floor(lambda floor: None)
+    floor.caller("c1")
+    floor.caller("c2", "4002")
+    records = floor.world.records
+    assert view.callers(records, {"4001"}, set()) == 1
+    assert view.callers(records, {"4001"}, {"support", "sales"}) == 2
+    assert view.callers(records, set(), set()) == 0

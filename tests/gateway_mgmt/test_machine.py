@@ -19,7 +19,7 @@ from gateway_mgmt.alarms.records import Plan
 from gateway_mgmt.alarms.view import alarms, history, routes, waiting
 from gateway_mgmt.alarms.view import windows as windows_of
 from gateway_mgmt.observation import Observation
-from gateway_mgmt.trunks import Trunk, TrunkState, take
+from gateway_mgmt.trunks import Trunk, TrunkState, is_news
 from tests.gateway_mgmt.world import PLAN, WALL_MS, World
 
 
@@ -296,13 +296,20 @@ def test_a_refusal_is_in_the_history_and_is_not_repeated() -> None:
 
 
 def test_a_shard_of_calls_takes_no_older_state_and_no_repeat() -> None:
-    known: dict[str, TrunkState] = {}
     older, newer = (TrunkState("t", state, 0, 30, (), order) for state, order in
                     (("out", 1), ("in", 2)))  # fmt: skip
-    assert take(known, newer)
-    assert not take(known, newer)
-    assert not take(known, older)
-    assert known["t"].state == "in"
+    assert is_news(None, newer)
+    assert not is_news(newer, newer)
+    assert not is_news(newer, older)
+
+
+def test_each_start_of_the_poller_is_one_more_boot_of_its_engine_on_every_node() -> None:
+    world = World(PLAN)
+    for _ in range(2):
+        world.post(inputs.PollerStarts())
+    world.takeover()
+    world.post(inputs.PollerStarts())
+    assert world.boots == [1, 2, 3]
 
 
 def test_a_shard_that_confirmed_is_not_told_again_after_a_takeover() -> None:

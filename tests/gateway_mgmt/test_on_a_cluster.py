@@ -12,7 +12,7 @@ from gateway_mgmt.alarms import effects, inputs
 from gateway_mgmt.alarms.machine import Alarms
 from gateway_mgmt.alarms.view import alarms, history
 from gateway_mgmt.observation import Observation
-from gateway_mgmt.trunks import TrunkState, take
+from gateway_mgmt.trunks import TrunkState, is_news
 from loadtest.sim.counting import SHARD, Counting
 from loadtest.sim.member import Member
 from tests.cluster import world
@@ -43,7 +43,8 @@ class Cluster(Counting):
                 sent = inputs.Sent("noc", (key,))
                 member.process.at(self.answer_ms, lambda: member.post(sent))
             case effects.Tell(shard, _, state):
-                take(self.trunks, state)
+                if is_news(self.trunks.get(state.trunk), state):
+                    self.trunks[state.trunk] = state
                 told = inputs.Told(shard, state.trunk, state.order)
                 member.process.at(5, lambda: member.post(told))
 

@@ -1,16 +1,20 @@
 """The process that polls, as a node uses it, and virtual gateways as a person starts them."""
 
 import asyncio
+import errno
+import os
+import socket
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway_mgmt.io.process import Message, Polling, PollingEnded
 from gateway_mgmt.io.profiles import shipped
 from gateway_mgmt.io.watch import Report
-from gateway_mgmt.wire import Configure, Started
+from gateway_mgmt.wire import Configure, Poll, Started
 from node.cli import run
 from node.config import load_centre
 from tests.gateway_mgmt.virtual import COMMUNITY, SECRETS, fault, free_host, plant, simulated
@@ -18,6 +22,7 @@ from tests.gateway_mgmt.watching import V3, device
 
 ROOT = Path(__file__).parents[2]
 START_S = 20
+IN_USE = os.strerror(errno.EADDRINUSE)
 
 
 @pytest.fixture(autouse=True)
@@ -54,16 +59,14 @@ async def test_a_process_polls_is_told_anew_and_ends_with_its_stdin(
         await polling.start()
         messages = polling.messages()
         profiles = dict(shipped())
-        await polling.configure(
-            Configure({"tg1": devices["tg1"]}, profiles, traps=("127.0.0.1", 0))
-        )
+        await polling.ask(Configure({"tg1": devices["tg1"]}, profiles, traps=("127.0.0.1", 0)))
         answer = await started(messages)
         assert (answer.poller, answer.error) == ("gufo", "")
         assert answer.traps is not None
         assert answer.trap_rcvbuf > 0
         fault(gateways, "span 1/1 LOS")
         await first(messages, "tg1/1", "los", True)
-        await polling.configure(Configure(devices, profiles, traps=("203.0.113.1", 162)))
+        await polling.ask(Configure(devices, profiles, traps=("203.0.113.1", 162)))
         assert "cannot listen at 203.0.113.1:162" in (await started(messages)).error
         fault(gateways, "span 2/2 AIS")
         await first(messages, "tg2/2", "ais", True)
@@ -76,6 +79,38 @@ async def test_a_process_polls_is_told_anew_and_ends_with_its_stdin(
         assert not [secret for secret in SECRETS if secret in said]
 
 
+async def test_a_device_is_asked_at_once_when_the_node_wants_it() -> None:
+    with simulated(1) as gateways:
+        slow = msgspec.structs.replace(device(gateways, 1), poll_ms=3_600_000)
+        polling = Polling()
+        await polling.start()
+        messages = polling.messages()
+        await polling.ask(Configure({"tg1": slow}, dict(shipped())))
+        await first(messages, "tg1/1", "los", False)
+        fault(gateways, "span 1/1 LOS")
+        await polling.ask(Poll("tg9"))  # nobody's
+        await polling.ask(Poll("tg1"))
+        await first(messages, "tg1/1", "los", True)
+        await polling.close()
+
+
+async def test_the_address_of_traps_is_had_when_it_is_let_go() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        address = other.getsockname()
+        polling = Polling()
+        await polling.start()
+        messages = polling.messages()
+        await polling.ask(Configure({}, {}, traps=address))
+        said = await started(messages)
+        assert said.error == f"traps: cannot listen at {address[0]}:{address[1]}: {IN_USE}"
+        assert said.traps is None
+        other.close()
+        said = await started(messages)
+        assert (said.error, said.traps) == ("", address)
+        await polling.close()
+
+
 @pytest.mark.parametrize("poller", ["gufo", "pysnmp"])
 async def test_a_device_that_moved_is_asked_where_it_is_now(poller: str) -> None:
     with simulated(2) as gateways:
@@ -84,7 +119,7 @@ async def test_a_device_that_moved_is_asked_where_it_is_now(poller: str) -> None
         messages = polling.messages()
         for number in (1, 2):
             moved = device(gateways, number, V3)
-            await polling.configure(Configure({"tg1": moved}, dict(shipped())))
+            await polling.ask(Configure({"tg1": moved}, dict(shipped())))
             await started(messages)
             seen = await first(messages, "tg1/1", "los", False)
             assert seen.reading is not None
@@ -103,7 +138,7 @@ async def test_intervals_that_are_kept_elsewhere_are_not_read_again() -> None:
         await polling.start()
         messages = polling.messages()
         devices = {"tg1": device(gateways, 1)}
-        await polling.configure(Configure(devices, dict(shipped())))
+        await polling.ask(Configure(devices, dict(shipped())))
         starts: dict[int, list[int]] = {1: [], 2: []}
         async with asyncio.timeout(40):
             async for message in messages:
@@ -117,7 +152,7 @@ async def test_intervals_that_are_kept_elsewhere_are_not_read_again() -> None:
         polling = Polling(poller="gufo")
         await polling.start()
         messages = polling.messages()
-        await polling.configure(Configure(devices, dict(shipped()), known_ms={"tg1": starts}))
+        await polling.ask(Configure(devices, dict(shipped()), known_ms={"tg1": starts}))
         async with asyncio.timeout(START_S):
             async for message in messages:
                 if isinstance(message, Report) and message.rows:
@@ -183,7 +218,7 @@ async def test_the_example_centre_watches_simulated_gateways(
     await polling.start()
     try:
         messages = polling.messages()
-        await polling.configure(Configure(load_centre(centre).inventory.devices, dict(shipped())))
+        await polling.ask(Configure(load_centre(centre).inventory.devices, dict(shipped())))
         seen = await first(messages, "tg1/2", "los", True)
         assert seen.reading is not None
         assert seen.reading.name == "gw1"

@@ -24,7 +24,7 @@ from gateway_mgmt.alarms import effects, inputs
 from gateway_mgmt.alarms.machine import Alarms
 from gateway_mgmt.alarms.records import Alarm, Notice, Plan
 from gateway_mgmt.observation import Observation
-from gateway_mgmt.trunks import Trunk, TrunkState, take
+from gateway_mgmt.trunks import Trunk, TrunkState, is_news
 
 WALL_MS = 1_700_000_000_000
 ANSWER_MS = 5
@@ -67,6 +67,7 @@ class World:
         self.trunks: dict[str, TrunkState] = {}
         self.heard: list[tuple[int, TrunkState]] = []
         self.looks: list[str] = []
+        self.boots: list[int] = []
         self._due: list[tuple[int, int, Any]] = []
         self._n = 0
         self._spent: dict[str, int] = {}
@@ -143,9 +144,12 @@ class World:
                     for receiver in notice.waiting:
                         self.later(ANSWER_MS, inputs.Sent(receiver, (key,)))
             case effects.Tell(shard, _, state):
-                if take(self.trunks, state):
+                if is_news(self.trunks.get(state.trunk), state):
+                    self.trunks[state.trunk] = state
                     self.heard.append((self.now_ms, state))
                 self.later(ANSWER_MS, inputs.Told(shard, state.trunk, state.order))
+            case effects.StartPoller(boots):
+                self.boots.append(boots)
             case effects.Look(gateway):
                 self.looks.append(gateway)
             case effects.Again(observations):
