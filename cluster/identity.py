@@ -14,7 +14,8 @@ ROLES = ("node", "operator", "reader")
 ANY_NODE = f"node.{REALM}"
 
 API = "/keepline.v1.Api/"
-READING = (f"{API}Read",)
+GATEWAYS = "/keepline.v1.Gateways/"
+READING = (f"{API}Read", f"{GATEWAYS}Read", f"{GATEWAYS}Watch")
 """What changes nothing."""
 
 
@@ -63,7 +64,7 @@ def may_call(role: str, method: str) -> bool:
         case "node":
             return True
         case "operator":
-            return method.startswith(API)
+            return method.startswith((API, GATEWAYS))
         case "reader":
             return method in READING
         case _:

@@ -221,12 +221,16 @@ class ApiClient:
         """Do we show a certificate?"""
         return self._security.is_secure
 
-    def _stub(self, address: str) -> api_pb2_grpc.ApiStub:
+    def channel(self, address: str) -> Channel:
+        """To that node; made once."""
         channel = self._channels.get(address)
         if channel is None:
             channel = self._security.channel(address, CHANNEL_OPTIONS)
             self._channels[address] = channel
-        return api_pb2_grpc.ApiStub(channel)
+        return channel
+
+    def _stub(self, address: str) -> api_pb2_grpc.ApiStub:
+        return api_pb2_grpc.ApiStub(self.channel(address))
 
     async def read(
         self,
@@ -295,11 +299,20 @@ class ApiClient:
 
         Raises Refused; Distrusted if no node answers and a certificate is why.
         """
+        return await self.each(
+            addresses,
+            lambda address: self.read(address, what, call=call, limit=limit, timeout_ms=timeout_ms),
+        )
+
+    async def each(
+        self, addresses: Mapping[str, str], ask: Callable[[str], Awaitable[Any]]
+    ) -> dict[str, Any]:
+        """Every node's answer, as in `read_each`."""
         distrusted: dict[str, Distrusted] = {}
 
         async def one(node: str, address: str) -> Any:
             try:
-                return await self.read(address, what, call=call, limit=limit, timeout_ms=timeout_ms)
+                return await ask(address)
             except Distrusted as error:
                 distrusted[node] = error
             except Unreachable:
@@ -343,15 +356,20 @@ async def asked(request: Awaitable[api_pb2.Document]) -> Any:
     try:
         return json.loads((await request).json)
     except grpc.aio.AioRpcError as error:
-        code, details = error.code(), error.details() or ""
+        raise failure(error) from None
+
+
+def failure(error: grpc.aio.AioRpcError) -> Refused | Unreachable:
+    """What went wrong in our own words."""
+    code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.FAILED_PRECONDITION:
-        raise NotHere(details)
+        return NotHere(details)
     if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.PERMISSION_DENIED):
-        raise Refused(details)
+        return Refused(details)
     if why := why_distrusted(details):
-        raise Distrusted(why)
+        return Distrusted(why)
     if "failed to connect" in details and "Socket closed" in details:
-        raise Distrusted("it lets nobody in without a certificate that it believes (--tls DIR)")
+        return Distrusted("it lets nobody in without a certificate that it believes (--tls DIR)")
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-        raise NoAnswer("no answer")
-    raise Unreachable(f"the node failed: {details or code.name}")
+        return NoAnswer("no answer")
+    return Unreachable(f"the node failed: {details or code.name}")

@@ -4,7 +4,8 @@ Comes before every method, also one that is added later; who may call it is `clu
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
@@ -57,7 +58,12 @@ class Guard(grpc.aio.ServerInterceptor):
         if handler is None:
             return None  # no such method
         method = handler_call_details.method
-        assert not handler.response_streaming, f"{method}: a streamed answer is not guarded yet"
+        if handler.response_streaming:
+            return self._stream(handler, method)
+        return self._one(handler, method)
+
+    def _one(self, handler: "Handler", method: str) -> "Handler":
+        """A method with one answer."""
         if handler.request_streaming:
             ask: Any = handler.stream_unary
             make: Any = grpc.stream_unary_rpc_method_handler
@@ -70,6 +76,24 @@ class Guard(grpc.aio.ServerInterceptor):
             return await ask(request, context)
 
         found: Handler = make(guarded, handler.request_deserializer, handler.response_serializer)
+        return found
+
+    def _stream(self, handler: "Handler", method: str) -> "Handler":
+        """A method whose answers go on. The servicer's is an asynchronous generator."""
+        assert not handler.request_streaming, f"{method}: streams both ways are not guarded yet"
+        ask: Any = handler.unary_stream
+
+        async def guarded(
+            request: Any, context: "grpc.aio.ServicerContext[Any, Any]"
+        ) -> AsyncIterator[Any]:
+            await self._check(method, context)
+            async with aclosing(ask(request, context)) as answers:
+                async for one in answers:
+                    yield one
+
+        found: Handler = grpc.unary_stream_rpc_method_handler(
+            guarded, handler.request_deserializer, handler.response_serializer
+        )
         return found
 
     async def _check(self, method: str, context: "grpc.aio.ServicerContext[Any, Any]") -> None:

@@ -7,6 +7,9 @@ from cluster.identity import Identity, identity_of, is_loopback, may_call
 LINK = "/keepline.v1.Replication/Link"
 READ = "/keepline.v1.Api/Read"
 DRAIN = "/keepline.v1.Api/Drain"
+WATCH = "/keepline.v1.Gateways/Watch"
+ACKNOWLEDGE = "/keepline.v1.Gateways/Acknowledge"
+METHODS = (LINK, READ, DRAIN, WATCH, ACKNOWLEDGE)
 
 
 @pytest.mark.parametrize(
@@ -41,14 +44,14 @@ def test_a_holder_is_found_again_by_its_name(who: Identity) -> None:
 @pytest.mark.parametrize(
     ("role", "allowed"),
     [
-        ("node", [LINK, READ, DRAIN]),
-        ("operator", [READ, DRAIN]),
-        ("reader", [READ]),
+        ("node", list(METHODS)),
+        ("operator", [READ, DRAIN, WATCH, ACKNOWLEDGE]),
+        ("reader", [READ, WATCH]),
         ("boss", []),
     ],
 )
 def test_each_role_may_call_what_it_is_for(role: str, allowed: list[str]) -> None:
-    assert [method for method in (LINK, READ, DRAIN) if may_call(role, method)] == allowed
+    assert [method for method in METHODS if may_call(role, method)] == allowed
 
 
 def test_what_is_added_to_the_api_is_nothing_for_readers() -> None:
