@@ -1,6 +1,6 @@
 """What is read of a vendor's devices, as data: `profiles/*.yaml`, or a file of the site.
 
-A file is taken whole or refused with one line that names file and field.
+A file is taken whole or refused with one line that names file, line and field.
 """
 
 from typing import Annotated, Any
@@ -9,6 +9,7 @@ import msgspec
 import yaml
 
 from gateway_mgmt.observation import CONDITIONS
+from gateway_mgmt.profile_errors import explained, line_of
 
 MAX_BYTES = 1 << 18
 
@@ -72,27 +73,28 @@ def read_profile(text: bytes, file: str) -> Profile:
         raise ProfileError(f"{file}: is larger than {MAX_BYTES >> 10} KiB")
     try:
         found = yaml.load(text, Loader=_Loader)
-        profile = msgspec.convert(found, Profile)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
         why = " ".join((error.problem or error.context or "cannot be parsed").split())
         raise ProfileError(f"{file}{line}: {why}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ProfileError(f"{file}: {in_words(error)}") from None
+        raise ProfileError(f"{file}: {' '.join(str(error).split())}") from None
+    try:
+        profile = msgspec.convert(found, Profile)
+    except msgspec.ValidationError as error:
+        raise ProfileError(f"{file}{explained(text, found, error, _check)}") from None
     for name, column in profile.spans.items():
         for value, condition in column.conditions.items():
             if condition not in CONDITIONS:
                 known = ", ".join(sorted(CONDITIONS))
+                number = line_of(text, ["spans", name, "conditions", value])
                 raise ProfileError(
-                    f"{file}: spans.{name}.conditions.{value}: {condition!r} is no condition; "
-                    f"known: {known}"
+                    f"{file}:{number}: spans.{name}.conditions.{value}: {condition!r} is no "
+                    f"condition; known: {known}"
                 )
     return profile
 
 
-def in_words(error: Exception) -> str:
-    """`field: what is wrong`, from msgspec's `what is wrong - at `$.field``."""
-    why, _, where = " ".join(str(error).split()).partition(" - at `")
-    field = where.removesuffix("`").removeprefix("$").removeprefix(".")
-    return f"{field}: {why}" if field else why
+def _check(found: Any) -> object:
+    return msgspec.convert(found, Profile)

@@ -19,26 +19,46 @@ def test_the_shipped_profiles_are_sound() -> None:
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        (b"max_varbinds: 3\n", "x.yaml: Object missing required field `title`"),
-        (b"title: x\nmax_varbind: 3\n", "x.yaml: Object contains unknown field `max_varbind`"),
+        (b"max_varbinds: 3\n", "x.yaml:1: Object missing required field `title`"),
+        (b"title: x\nmax_varbind: 3\n", "x.yaml:2: max_varbind: no field has this name"),
         (
             b"title: x\nmax_varbinds: many\n",
-            "x.yaml: max_varbinds: Expected `int`, got `str`",
+            "x.yaml:2: max_varbinds: Expected `int`, got `str`",
         ),
-        (b"title: x\nmax_varbinds: 0\n", "x.yaml: max_varbinds: Expected `int` >= 1"),
+        (b"title: x\n\nmax_varbinds: 0\n", "x.yaml:3: max_varbinds: Expected `int` >= 1"),
         (
-            b"title: x\nscalars: {cpu: 1.3.x}\n",
-            "x.yaml: scalars[...]: Expected `str` matching regex "
-            "'^1(\\\\.(0|[1-9][0-9]{0,9})){3,60}$'",
+            b"title: x\nscalars:\n  ok: 1.3.6.1.4\n  cpu: 1.3.x\n",
+            "x.yaml:4: scalars.cpu: '1.3.x' is no numeric OID like 1.3.6.1.2.1.1.3.0",
         ),
         (
-            b"title: x\nspans: {d: {oid: 1.3.6.1.4.1.5003.1, conditions: {1: down}}}\n",
-            "x.yaml: spans.d.conditions.1: 'down' is no condition; known: ais, d_channel_down, ",
+            b"title: x\nscalars:\n  ok: 1.3.6.1.4\n  CPU: 1.3.6.1.4\n",
+            "x.yaml:4: scalars.CPU: 'CPU' is no name: small letters, digits and _, a letter first",
+        ),
+        (
+            b"title: x\nobject_ids:\n- 1.3.6.1.4\n- acme\n",
+            "x.yaml:4: object_ids[1]: 'acme' is no numeric OID",
+        ),
+        (
+            b"title: x\nspans:\n  a: {oid: 1.3.6.1.4}\n  d:\n    oid: 1.3.6.1.4\n    firs: 1\n",
+            "x.yaml:6: spans.d.firs: no field has this name",
+        ),
+        (
+            b"title: x\nspans:\n  d: {oid: 1.3.6.1.4, first: 7}\n",
+            "x.yaml:3: spans.d.first: Expected `int` <= 1",
+        ),
+        (
+            b"title: x\nspans:\n  d: {oid: 1.3.6.1.4, conditions: {1: los,\n    up: ais}}\n",
+            "x.yaml:4: spans.d.conditions.up: 'up' is no number",
+        ),
+        (
+            b"title: x\nspans: {d: {oid: 1.3.6.1.4.1.5003.1,\n conditions: {1: down}}}\n",
+            "x.yaml:3: spans.d.conditions.1: 'down' is no condition; known: ais, d_channel_down, ",
         ),
         (b"title: x\ntitle: y\n", "x.yaml:2: title stands here twice"),
         (b"title: [\n", "x.yaml:2: expected the node content, but found '<stream end>'"),
-        (b"", "x.yaml: Expected `object`, got `null`"),
+        (b"", "x.yaml:1: Expected `object`, got `null`"),
         (b"\xff\xfe\x00", "x.yaml: "),
+        (b"- 1\n", "x.yaml:1: Expected `object`, got `array`"),
     ],
 )
 def test_a_typing_error_names_file_and_field(text: bytes, wrong: str) -> None:
