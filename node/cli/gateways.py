@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from node.cli import profiles
 from node.cli.shared import (
     Connect,
     Data,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from node.ask_gateways import Gateways
 
 app = typer.Typer(help="Gateways and their E1 lines.", no_args_is_help=True)
+app.add_typer(profiles.app, name="profile")
 
 Note = Annotated[str, typer.Option("--note", help="Why, in a line.")]
 

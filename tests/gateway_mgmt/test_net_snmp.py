@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 
 from gateway_mgmt.inventory import Community, Device, User
+from gateway_mgmt.io.poller import make
+from gateway_mgmt.io.profiles import shipped
+from gateway_mgmt.io.trial import ask
 from gateway_mgmt.snmp import usm
+from gateway_mgmt.trial import judged
 from tests.gateway_mgmt.virtual import AUTH, COMMUNITY, PRIVACY, free_host, plant, simulated
 from tests.gateway_mgmt.watching import V2C, V3, Watched, until, watched
 
@@ -123,6 +127,28 @@ async def test_a_real_agent_that_refuses_says_why(
     async with watched({"tg1": linux(agent, access)}, poller, timeout_ms=500) as found:
         told = await found.of("tg1", lambda r: r.trouble)
         assert told.trouble.startswith(f"snmp.{field}: ")
+
+
+@pytest.mark.parametrize("poller", ["gufo", "pysnmp"])
+async def test_a_real_agent_fits_the_profile_for_it_and_not_another(
+    agent: tuple[str, int], poller: str
+) -> None:
+    found = linux(agent, V3)
+    for name, profile in (("net-snmp", shipped()["net-snmp"]), ("patton", shipped()["patton"])):
+        made = make(poller)
+        answers = await ask(name, found, profile, made, 1_000)
+        made.close()
+        trial = judged(found, profile, answers.values, most=answers.most)
+        told = {one.field: (one.value, one.means) for one in trial.fields}
+        assert told["name"] == ("real-agent", "")
+        assert told["interfaces.1.oper"] == (1, "up")
+        if name == "net-snmp":
+            # ssCpuIdle is there when the agent has run for a minute.
+            assert [one for one in trial.advice if "cpu_idle_percent" not in one] == []
+        else:
+            assert told["scalars.serial"] == (None, "no such object")
+            assert trial.advice[0].startswith("object_ids: it says it is 1.3.6.1.4.1.8072.")
+            assert trial.advice[0].endswith('add "1.3.6.1.4.1.8072"')
 
 
 def is_more(counts: Mapping[str, int], before: int) -> bool:
