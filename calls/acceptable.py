@@ -10,6 +10,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from calls.centre import Address, Centre, Shard
+from gateway_mgmt.plan import shard_of, sites_with_devices
 
 
 class Conflict(NamedTuple):
@@ -61,11 +62,17 @@ def conflict(
 
 
 def successor(old: Centre, new: Centre, *, closed: Container[str]) -> Centre:
-    """`new`, and the shards of before that it does not have, until their calls have ended."""
+    """`new`, with what it has no more of `old`: shards, until their calls have ended, and sites,
+    until what is to be told of them is told. `closed`: the shards of which nothing is left."""
     closing = {
         name: shard for name, shard in _living(old, closed).items() if name not in new.shards
     }
-    return replace(new, closing=closing)
+    had = (*sites_with_devices(old.inventory), *old.closing_sites)
+    have = sites_with_devices(new.inventory)
+    sites = tuple(
+        site for site in dict.fromkeys(had) if site not in have and shard_of(site) not in closed
+    )
+    return replace(new, closing=closing, closing_sites=sites)
 
 
 def _living(old: Centre, closed: Container[str]) -> dict[str, Shard]:

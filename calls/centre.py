@@ -86,6 +86,8 @@ class Centre(msgspec.Struct, frozen=True):
     from what was declared before."""
     inventory: Inventory = NONE
     """Gateways and lines. Shards of calls are told of its trunks."""
+    closing_sites: tuple[str, ...] = ()
+    """Sites that have no devices any more, until their last messages about alarms are told."""
 
     def shard_of_number(self, number: str) -> str:
         """The shard that takes calls to `number`. Raises KeyError when it is unknown."""

@@ -17,10 +17,8 @@ def told(t: Turn, state: TrunkState) -> None:
     """Keep the state, unless a newer one is known. A repeat is harmless."""
     key = PREFIX + state.trunk
     known: TrunkState | None = t.tx.get(key)
-    if not is_news(known, state):
-        return
-    t.tx.put(key, state)
-    if known is None or known.state != state.state:
+    if is_news(known, state):
+        t.tx.put(key, state)
         why = list(state.why)
         t.fact("trunk", trunk=state.trunk, state=state.state, channels=state.channels, why=why)
 

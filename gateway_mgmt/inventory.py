@@ -9,6 +9,9 @@ from collections.abc import Iterable
 
 import msgspec
 
+from gateway_mgmt.alarms.kinds import Kind
+from gateway_mgmt.receivers import Receiver
+
 Address = tuple[str, int]
 """IPv4 address and UDP port."""
 
@@ -23,9 +26,15 @@ POLL_MS = 60_000
 
 
 class Site(msgspec.Struct, frozen=True):
-    """A place."""
+    """A place. The devices of one are watched by one node at a time."""
 
     name: str = ""
+    traps: Address | None = None
+    """Where traps of its devices are listened for; None: nowhere."""
+    preferred: tuple[str, ...] = ()
+    """Nodes that should watch it, best first; none: any."""
+    kinds: dict[str, Kind] = {}
+    """How alarms behave here, by condition, where that is not as usual."""
 
 
 class Carrier(msgspec.Struct, frozen=True):
@@ -98,6 +107,8 @@ class Inventory(msgspec.Struct, frozen=True, omit_defaults=True):
     carriers: dict[str, Carrier] = {}
     devices: dict[str, Device] = {}
     trunks: dict[str, Trunk] = {}
+    receivers: dict[str, Receiver] = {}
+    """Who is told of alarms."""
 
     def spans_of(self, trunk: str) -> list[tuple[str, int]]:
         """(device, span) of a trunk."""

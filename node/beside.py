@@ -30,7 +30,7 @@ class Compare(msgspec.Struct, tag=True):
 
     stands: Centre
     closed: Sequence[str]
-    """Shards of `stands.closing` of which nothing is left."""
+    """Shards of what `stands` is closing of which nothing is left."""
     text: str
     """A centre's file; empty: `back`."""
     file: str
@@ -112,6 +112,7 @@ def all_new(centre: Centre) -> dict[str, int]:
     own = len(centre.shards) + len(centre.queues) + len(centre.numbers) + len(centre.agents)
     lines = centre.inventory
     seen = len(lines.sites) + len(lines.carriers) + len(lines.devices) + len(lines.trunks)
+    seen += len(lines.receivers)
     return {"added": own + seen, "changed": 0, "removed": 0}
 
 

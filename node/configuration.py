@@ -29,6 +29,7 @@ from cluster.io.versions import (
 )
 from cluster.process import shard_key
 from cluster.store import Store, StoreAway, StoreRefused, decode_key
+from gateway_mgmt.plan import shard_of
 from node import beside
 from node.api import Refused, Wanted
 from node.events_db import at
@@ -138,8 +139,9 @@ class Configuration:
         return key is None or bool(key.closed)
 
     async def closed(self, centre: Centre) -> Sequence[str]:
-        """The shards of `centre.closing` of which nothing is left."""
-        return [name for name in centre.closing if await self.is_closed(name)]
+        """The shards of what `centre` is closing of which nothing is left."""
+        closing = (*centre.closing, *map(shard_of, centre.closing_sites))
+        return [name for name in closing if await self.is_closed(name)]
 
     async def change(self, wanted: Wanted, check: Check) -> dict[str, Any]:
         """Make the next version, or tell what it would change. Raises Refused."""
@@ -174,7 +176,7 @@ class Configuration:
                 closed=closed,
                 text=wanted.text,
                 file=wanted.file,
-                back=None if back is None else replace(back, closing={}),
+                back=None if back is None else replace(back, closing={}, closing_sites=()),
             )
         )
         if found.error:
@@ -232,6 +234,7 @@ class Configuration:
             "at": at(stored.at_ms),
             "centre": written.centre,
             "closing": sorted(stored.centre.closing),
+            "closing_sites": sorted(stored.centre.closing_sites),
             "file": written.file,
         }
 

@@ -19,6 +19,7 @@ KINDS = {
     "carriers": "carrier",
     "devices": "device",
     "trunks": "trunk",
+    "receivers": "receiver",
 }
 SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 
@@ -73,7 +74,7 @@ def line(change: Change) -> str:
             return f"{what} at {fields['phone'][1]} for {shown(fields['queues'][1])}"
         case _, "device":
             return f"{what} at {fields['snmp'][1]['address']}"
-        case _, "site" | "carrier" | "trunk":
+        case _, "site" | "carrier" | "trunk" | "receiver":
             return what
         case _:
             return f"{what} at {fields['sip'][1]}"

@@ -98,7 +98,7 @@ async def _applied(
 
 def same(stored: Stored, centre: Centre) -> bool:
     """Does a file that declares `centre` say what this version is?"""
-    return replace(stored.centre, closing={}) == centre
+    return replace(stored.centre, closing={}, closing_sites=()) == centre
 
 
 def _check_free(centre: Centre, closed: Container[str]) -> None:

@@ -5,7 +5,8 @@ it is active closes it, the others see that. A node that cannot read the centre,
 on: each shard decides by the newest version that was committed to it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import structlog
 from msgspec.structs import replace
@@ -15,12 +16,27 @@ from calls.centre import Address, Centre, Shard
 from cluster.io.host import Host, ShardSpec
 from cluster.io.versions import Unreadable
 from cluster.store import StoreAway
-from gateway_mgmt.inventory import NONE
+from gateway_mgmt import plan
+from gateway_mgmt.alarms import inputs as gateway_inputs
+from gateway_mgmt.alarms import view as gateway_view
+from gateway_mgmt.inventory import Inventory
+from gateway_mgmt.io.profiles import shipped
 from node.configuration import Configuration, Stored
+from node.gateway_shard import GatewayShard, Watched
 from node.say import say
 from node.shard import CallShard
 
 log = structlog.get_logger()
+
+
+class Wanted(NamedTuple):
+    """A shard as the centre has it."""
+
+    version: int
+    """0: it is declared no more, and goes when nothing is left of it."""
+    preferred: Sequence[str] = ()
+    weight: int = 1
+    far: Sequence[str] = ()
 
 
 class Following:
@@ -33,10 +49,15 @@ class Following:
         *,
         make: Callable[[str, Address], CallShard],
         spec: Callable[[CallShard], ShardSpec],
+        make_gateways: Callable[[str], GatewayShard],
+        gateways_spec: Callable[[GatewayShard], ShardSpec],
     ) -> None:
-        """`make(name, sip)`: a shard's IO; `spec(shard)`: how the host runs it, but for the version
-        and the nodes it prefers."""
+        """`make(name, sip)`: the IO of a shard of calls; `make_gateways(site)`: of one of alarms;
+        `spec(shard)`: how the host runs it, but for the version and the nodes it prefers."""
         self.shards: dict[str, CallShard] = {}
+        """Of calls."""
+        self.gateways: dict[str, GatewayShard] = {}
+        """Of alarms."""
         self.centre = Centre(numbers={}, queues={}, agents={}, shards={})
         self._told = self.centre
         self.version = 0
@@ -45,6 +66,8 @@ class Following:
         self._host = host
         self._make = make
         self._spec = spec
+        self._make_gateways = make_gateways
+        self._gateways_spec = gateways_spec
         self._sip: frozenset[Address] = frozenset()
         self._closing: set[str] = set()
 
@@ -78,25 +101,56 @@ class Following:
         log.error("centre not followed", why=what, version=self.version)
 
     async def _adopt(self, stored: Stored) -> None:
-        centre = stored.centre
-        wanted = centre.shards | centre.closing
-        for name in list(self.shards):
+        self.centre, self.version = stored.centre, stored.number
+        wanted = self._wanted()
+        for name in self._names():
             if self._host.is_closed(name):
                 self._remove(name)
             elif name not in wanted:
                 self._host.configured(name, 0, ())  # closed elsewhere, and not seen here yet
-        self.centre, self.version = centre, stored.number
-        self._told = replace(centre, inventory=NONE)
-        self._sip = frozenset(shard.sip for shard in wanted.values())
+        trunks = self.centre.inventory.trunks
+        self._told = replace(self.centre, inventory=Inventory(trunks=trunks))
+        self._sip = frozenset(shard.sip for shard in self._shards_wanted().values())
         for name, shard in wanted.items():
-            if name in self.shards:
-                self._host.configured(
-                    name, self._version_of(name), shard.preferred, shard.weight, shard.far
-                )
-            elif name in centre.shards or not await self._is_closed(name):
+            if name in self._names():
+                self._host.configured(name, shard.version, shard.preferred, shard.weight, shard.far)
+            elif shard.version or not await self._is_closed(name):
                 self._add(name, shard)
-        for name in self.shards:
+        for name in self._names():
             self.configure(name)
+
+    def is_declared(self, name: str) -> bool:
+        """Or does it stay only until nothing of it is left?"""
+        site = plan.site_of(name)
+        devices = self.centre.inventory.devices.values()
+        return any(one.site == site for one in devices) if site else name in self.centre.shards
+
+    def _names(self) -> list[str]:
+        return [*self.shards, *self.gateways]
+
+    def _shards_wanted(self) -> dict[str, Shard]:
+        """Those of calls, also those that are served out."""
+        return self.centre.shards | self.centre.closing
+
+    def _wanted(self) -> dict[str, "Wanted"]:
+        """Every shard that is declared, or was and is served out."""
+        centre = self.centre
+        found = {
+            name: Wanted(
+                self.version if name in centre.shards else 0,
+                shard.preferred,
+                shard.weight,
+                shard.far,
+            )
+            for name, shard in self._shards_wanted().items()
+        }
+        sites = plan.sites_with_devices(centre.inventory)
+        for site in sites:
+            preferred = centre.inventory.sites[site].preferred
+            found[plan.shard_of(site)] = Wanted(self.version, preferred)
+        for site in centre.closing_sites:
+            found.setdefault(plan.shard_of(site), Wanted(0))
+        return found
 
     async def _is_closed(self, name: str) -> bool:
         try:
@@ -104,27 +158,50 @@ class Following:
         except StoreAway:
             return False  # then it is seen later
 
-    def _version_of(self, name: str) -> int:
-        return self.version if name in self.centre.shards else 0
-
-    def _add(self, name: str, shard: Shard) -> None:
-        made = self.shards[name] = self._make(name, shard.sip)
-        spec = self._spec(made)
-        spec.version, spec.preferred = self._version_of(name), shard.preferred
-        spec.weight, spec.far = shard.weight, shard.far
+    def _add(self, name: str, wanted: "Wanted") -> None:
+        site = plan.site_of(name)
+        if site:
+            self.gateways[name] = self._make_gateways(site)
+            spec = self._gateways_spec(self.gateways[name])
+        else:
+            self.shards[name] = self._make(name, self._shards_wanted()[name].sip)
+            spec = self._spec(self.shards[name])
+        spec.version, spec.preferred = wanted.version, wanted.preferred
+        spec.weight, spec.far = wanted.weight, wanted.far
         self._host.add_shard(name, spec)
 
     def _remove(self, name: str) -> None:
         self._host.remove_shard(name)
-        self.shards.pop(name).close()
+        if name in self.gateways:
+            self.gateways.pop(name).release()
+        else:
+            self.shards.pop(name).close()
 
     def configure(self, name: str) -> None:
         """Tell a shard, if it is served here, what this node knows."""
-        self._host.post(name, inputs.Configure(self._told, self.version))
+        if name in self.shards:
+            self._host.post(name, inputs.Configure(self._told, self.version))
+            return
+        shard, centre = self.gateways[name], self.centre
+        decided = plan.plan(centre.inventory, shard.site, centre.shards)
+        self._host.post(name, gateway_inputs.Configure(decided, self.version))
+        site = centre.inventory.sites.get(shard.site)
+        devices = centre.inventory.devices.items()
+        shard.declare(
+            Watched(
+                devices={at: device for at, device in devices if device.site == shard.site},
+                profiles=dict(shipped()),
+                traps=site.traps if site else None,
+                receivers=centre.inventory.receivers,
+                shards=decided.shards,
+            )
+        )
 
     def look(self) -> None:
         """Close what is removed and served out. Call it every second or so."""
-        for name in [name for name in self.shards if name not in self.centre.shards]:
+        for name in self._names():
+            if self.is_declared(name):
+                continue
             if self._host.is_closed(name):
                 self._remove(name)
             elif name not in self._closing:
@@ -133,8 +210,9 @@ class Following:
 
     async def _close(self, name: str) -> None:
         try:
-            if await self._host.close_shard(name, self.version, view.is_served_out):
+            is_over = view.is_served_out if name in self.shards else gateway_view.is_served_out
+            if await self._host.close_shard(name, self.version, is_over):
                 log.info("shard closed", shard=name, version=self.version)
-                say(f"shard {name} is closed: it was removed, and its last call has ended")
+                say(f"shard {name} is closed: it was removed, and nothing of it is left")
         finally:
             self._closing.discard(name)

@@ -4,14 +4,14 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
+from gateway_mgmt.alarms.kinds import DEFAULTS, SEVERITIES, Kind
 from gateway_mgmt.inventory import (
     AUTH_PROTOCOLS,
     NONE,
     POLL_MS,
     PRIVACY_PROTOCOLS,
-    REFERENCE,
     SPANS_MAX,
     Address,
     Carrier,
@@ -25,11 +25,14 @@ from gateway_mgmt.inventory import (
     read_slots,
     slots_in_words,
 )
+from node.receivers_file import read_receiver, receiver_as_file, reference
 from node.yaml_tree import Tree, in_words
 
-SECTIONS = ("sites", "carriers", "devices", "trunks")
+SECTIONS = ("sites", "carriers", "devices", "trunks", "receivers")
 SNMP_PORT = 161
 SIP_PORT = 5060
+TRAP_PORT = 162
+RAISABLE = SEVERITIES[:-1]
 POLL_MIN_MS = 1_000
 HOUR_MS = 3_600_000
 INDEX_MOST = 2_147_483_647
@@ -48,10 +51,12 @@ def read_inventory(
     profiles: Collection[str],
 ) -> Inventory:
     """From the sections of a centre's file. Raises ConfigError."""
-    sites = {
-        name: Site(_text(tree.fields(("name",)), "name"))
-        for name, tree in _entries(top.get("sites")).items()
-    }
+    sites: dict[str, Site] = {}
+    for name, tree in _entries(top.get("sites")).items():
+        sites[name] = site = _site(tree)
+        for other in sites:
+            if other != name and site.traps and sites[other].traps == site.traps:
+                raise tree.wrong_at(("traps",), f"is the address of site {other} already")
     carriers = {}
     for name, tree in _entries(top.get("carriers")).items():
         fields = tree.fields(("name", "contact"))
@@ -66,6 +71,7 @@ def read_inventory(
         )
     devices: dict[str, Device] = {}
     owner: dict[Address, str] = {}
+    site_of_trunk: dict[str, str] = {}
     for name, tree in _entries(top.get("devices")).items():
         device = _device(tree, sites, trunks, profiles)
         if device.address in owner:
@@ -74,7 +80,43 @@ def read_inventory(
             )
         owner[device.address] = name
         devices[name] = device
-    return Inventory(sites, carriers, devices, trunks)
+        for number, span in device.spans.items():
+            there = site_of_trunk.setdefault(span.trunk, device.site) if span.trunk else ""
+            if there and there != device.site:
+                raise tree.wrong_at(
+                    ("spans", str(number), "trunk"),
+                    f"{span.trunk} is of site {there}, and {name} is of {device.site}: "
+                    "each site needs a trunk of its own",
+                )
+    receivers = {name: read_receiver(tree) for name, tree in _entries(top.get("receivers")).items()}
+    return Inventory(sites, carriers, devices, trunks, receivers)
+
+
+def _site(tree: Tree) -> Site:
+    fields = tree.fields(("name", "traps", "preferred", "alarms"))
+    kinds: dict[str, Kind] = {}
+    for name, value in fields["alarms"].mapping().items() if "alarms" in fields else ():
+        if name not in DEFAULTS:
+            raise value.wrong(f"no such condition; known: {', '.join(sorted(DEFAULTS))}")
+        kinds[name] = _kind(value, DEFAULTS[name])
+    preferred: list[str] = []
+    for item in fields["preferred"].items() if "preferred" in fields else ():
+        if not NAME.fullmatch(item.text()) or item.text() in preferred:
+            raise item.wrong(f"{item.text()!r} is no name of a node, or stands here twice")
+        preferred.append(item.text())
+    traps = _address(fields["traps"], TRAP_PORT) if _text(fields, "traps") else None
+    return Site(_text(fields, "name"), traps, tuple(preferred), kinds)
+
+
+def _kind(tree: Tree, usual: Kind) -> Kind:
+    fields = tree.fields(("severity", "soak", "hold"))
+    given: Fields = {}
+    if "severity" in fields:
+        given["severity"] = fields["severity"].one_of(RAISABLE, "severity")
+    for name in ("soak", "hold"):
+        if name in fields:
+            given[f"{name}_ms"] = fields[name].duration_ms(0, HOUR_MS)
+    return replace(usual, **given)
 
 
 def _device(
@@ -117,7 +159,7 @@ def _snmp(tree: Tree) -> tuple[Address, Community | User]:
         for name in fields:
             if name not in ("address", "community"):
                 raise fields[name].wrong("has no place beside a community (v2c); write either")
-        return address, Community(_reference(fields["community"]))
+        return address, Community(reference(fields["community"]))
     for name in ("user", "auth", "privacy"):
         if name not in fields:
             raise tree.wrong("is missing; SNMP wants community, or user, auth and privacy", name)
@@ -132,9 +174,7 @@ def _snmp(tree: Tree) -> tuple[Address, Community | User]:
         )
         if name in fields
     }
-    return address, User(
-        user, _reference(fields["auth"]), _reference(fields["privacy"]), **protocols
-    )
+    return address, User(user, reference(fields["auth"]), reference(fields["privacy"]), **protocols)
 
 
 def _spans(tree: Tree, trunks: Collection[str]) -> dict[int, Span]:
@@ -195,14 +235,6 @@ def _some_of(tree: Tree | None, known: Collection[str], what: str) -> tuple[str,
     return tuple(found)
 
 
-def _reference(tree: Tree) -> str:
-    """Never shows what stands there: it may be the secret itself."""
-    node = tree.node
-    if not isinstance(node.value, str) or not REFERENCE.fullmatch(node.value):
-        raise tree.wrong("must be env:NAME or file:/PATH, where the secret is, never the secret")
-    return node.value
-
-
 def _host(tree: Tree) -> str:
     host = tree.text()
     if not HOST.fullmatch(host):
@@ -223,7 +255,10 @@ def inventory_as_file(inventory: Inventory, *, whole: bool = False) -> Fields:
     if inventory == NONE and not whole:
         return {}
     written: dict[str, dict[str, tuple[Fields, Fields]]] = {
-        "sites": {name: (asdict(site), asdict(Site())) for name, site in inventory.sites.items()},
+        "sites": {
+            name: (_site_fields(site), _site_fields(Site()))
+            for name, site in inventory.sites.items()
+        },
         "carriers": {
             name: (asdict(carrier), asdict(Carrier()))
             for name, carrier in inventory.carriers.items()
@@ -235,6 +270,9 @@ def inventory_as_file(inventory: Inventory, *, whole: bool = False) -> Fields:
         "trunks": {
             name: (_trunk_fields(trunk), _trunk_fields(Trunk()))
             for name, trunk in inventory.trunks.items()
+        },
+        "receivers": {
+            name: (receiver_as_file(receiver), {}) for name, receiver in inventory.receivers.items()
         },
     }
     return {
@@ -258,6 +296,22 @@ _UNSAID: Fields = {
     "poll": in_words(POLL_MS),
     "spans": {},
 }
+
+
+def _site_fields(site: Site) -> Fields:
+    return {
+        "name": site.name,
+        "traps": _shown(site.traps) if site.traps else "",
+        "preferred": list(site.preferred),
+        "alarms": {
+            name: {
+                "severity": kind.severity,
+                "soak": in_words(kind.soak_ms),
+                "hold": in_words(kind.hold_ms),
+            }
+            for name, kind in site.kinds.items()
+        },
+    }
 
 
 def _device_fields(device: Device, whole: bool) -> Fields:

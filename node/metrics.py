@@ -34,6 +34,21 @@ HELP = {
     "keepline_commit_seconds": "How long steps wait for their commit, averaged over a second",
     "keepline_refused_total": "Calls that the role of the caller's certificate does not allow",
     "keepline_alarms": "Alarms that stand",
+    "keepline_gateway_alarms": "Raised alarms of a site's gateways by severity",
+    "keepline_gateway_alarm": "1 for each raised alarm: what is wrong with which object",
+    "keepline_gateway_answers": "1 if the gateway answered the last poll, at least in part",
+    "keepline_e1_seconds": "Errored (es), severely errored (ses, sefs), unavailable (uas) seconds "
+    "of the running 15 minutes",
+    "keepline_e1_day_seconds": "The same of the intervals of the last day",
+    "keepline_e1_availability_ratio": "Available time of the last day (ITU-T G.826)",
+    "keepline_trunk_channels": "Channels that call routing may use",
+    "keepline_trunk_channels_declared": "Channels there are if all is well",
+    "keepline_receiver_waiting": "Messages that a receiver of alarms does not have yet",
+    "keepline_polls_total": "Polls of gateways by what came of them",
+    "keepline_traps_total": "Traps and informs by what became of them",
+    "keepline_traps_lost_total": "Traps and informs that the kernel dropped",
+    "keepline_trap_buffer_bytes": "Socket buffer that was obtained for traps",
+    "keepline_poll_lag_seconds": "How late the polling process was at most since it started",
 }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+import grpc.aio
 import structlog
 from msgspec import to_builtins
 
@@ -22,22 +23,28 @@ from calls.machine import Calls
 from cluster.io.clock import wall_ms
 from cluster.io.host import Host, ShardSpec
 from cluster.io.process import this_process
-from cluster.io.security import Secure
+from cluster.io.security import Open, Secure
 from cluster.placement import Policy
 from cluster.store import StoreAway, member_id, node_of, process_of
 from cluster.switch import Switch
 from failover.io.bind import BindDriver
 from failover.io.inbox import SocketInbox
+from gateway_mgmt.alarms.machine import Alarms
+from gateway_mgmt.plan import plan
 from media_servers.io.client import Client
 from media_servers.verbs import Event
-from node import applying, events_db, orders, stores
+from node import applying, events_db, gateway_metrics, orders, stores
 from node.api import NotHere, Refused, Wanted, serve_api
 from node.belonging import belong
+from node.between import Between, serve_between
 from node.config import ConfigError, load_centre
 from node.configuration import Configuration
 from node.directory import Directory
 from node.events_db import EventsDb
 from node.following import Following
+from node.gateway_shard import GatewayShard, engine_id
+from node.gateways import Gateways, summary
+from node.gateways_api import serve_gateways_api
 from node.lost import left_behind
 from node.messages import MessageRing
 from node.metrics import Metrics, Sample
@@ -55,6 +62,8 @@ COMMIT_WAIT_MS = 300
 """A status waits so long for the commit of what it shows, then it does without the figures."""
 SILENT_MS = 1_000
 """A shard that has not committed for so long is an alarm."""
+SAMPLE_GATEWAYS_S = 5.0
+SAMPLES_AT_ONCE = 200
 MEDIA_NAME = "embedded"
 MEDIA_AWAY_MS = 2_000
 """A media server that died is back by then, and new calls wait for it; after that they get 503."""
@@ -92,6 +101,7 @@ class Node:
         self.store = stores.make(options.store, self.directory, note)
         self.store_name = stores.name(options.store, self.directory)
         self.configuration = Configuration(self.store)
+        security = Secure(options.tls, node=options.name) if options.tls else Open()
         self.host = Host(
             node=options.name,
             peers=options.peers,
@@ -103,8 +113,8 @@ class Node:
             note=note,
             broken=broken,
             fence=lambda process: self.mover.fence(process),
-            security=Secure(options.tls, node=options.name) if options.tls else None,
-            services=lambda server: serve_api(server, self),
+            security=security,
+            services=self._serve,
             journal=options.journal,
             tails=options.tails,
         )
@@ -113,8 +123,15 @@ class Node:
             self.host,
             make=self._make_shard,
             spec=self._spec,
+            make_gateways=self._make_gateways,
+            gateways_spec=self._gateways_spec,
         )
         self.shards = self.following.shards
+        """Of calls."""
+        self.between = Between(self.host, security, calls=lambda: self.centre.shards)
+        self.gateways = Gateways(self.host, self.following.gateways)
+        self._cluster = ""
+        self._gateway_samples: list[Sample] = []
         self.inbox = SocketInbox(inbox_of(member_id(options.name, self.host.incarnation)))
         self.mover = BindDriver(
             me=this_process(options.name, self.host.incarnation, options.listen, wall_ms()),
@@ -162,13 +179,48 @@ class Node:
             let_go=lambda which, inbox: shard.let_go(inbox),
         )
 
+    def _make_gateways(self, site: str) -> GatewayShard:
+        return GatewayShard(
+            site,
+            engine_id=engine_id(self._cluster, site),
+            post=self._post,
+            tell=self.between.tell,
+            callers=self.between.callers,
+            standing=self.gateways.standing,
+        )
+
+    def _gateways_spec(self, shard: GatewayShard) -> ShardSpec:
+        async def stays(which: str, old: str) -> None:
+            """It has no address that moves."""
+
+        def serve(which: str, lost: bool) -> None:
+            shard.serve(lambda: self.following.configure(which))
+
+        return ShardSpec(
+            machine=lambda: Alarms(plan(self.centre.inventory, shard.site, self.centre.shards)),
+            perform=shard.perform,
+            preferred=(),
+            move_address=stays,
+            on_serving=serve,
+            on_deposed=lambda which: shard.release(),
+            on_switched=lambda which, switch: log.info(
+                "switched", shard=which, epoch=switch.epoch, **switch.document()
+            ),
+            on_held=lambda which, held: shard.hold(held),
+        )
+
+    def _serve(self, server: grpc.aio.Server) -> None:
+        serve_api(server, self)
+        serve_gateways_api(server, self.gateways)
+        serve_between(server, self.between)
+
     # Life.
 
     async def start(self) -> None:
         """Raises OSError, StoreAway, StoreRefused, ConfigError: the node cannot run here."""
         # What may fail comes first: a node that has joined and ends at once costs a takeover.
         await self.store.open()
-        await belong(self.store, self.store_name, self.directory)
+        self._cluster = await belong(self.store, self.store_name, self.directory)
         try:
             self.metrics_port = self.metrics.serve("127.0.0.1", self.options.metrics_port)
         except OSError as error:
@@ -181,6 +233,7 @@ class Node:
         self.inbox.open(asyncio.get_running_loop())
         await self.host.start()
         self.host.spawn(self.following.follow())
+        self.host.spawn(self._sample_gateways())
         self._sample()
         self._watch_lag(asyncio.get_running_loop().time())
 
@@ -197,6 +250,8 @@ class Node:
         self.inbox.close()
         for shard in self.shards.values():
             shard.close()
+        await asyncio.gather(*(one.close() for one in self.following.gateways.values()))
+        await self.between.close()
         for timer in (self._sampler, self._lag_timer):
             if timer is not None:
                 timer.cancel()
@@ -216,9 +271,13 @@ class Node:
 
     def _on_media_up(self, server: str) -> None:
         log.info("media server up", server=server)
-        for name, state in self.host.states().items():
-            if state.serving:
-                self.shards[name].compare_media()
+        for name in self._served():
+            self.shards[name].compare_media()
+
+    def _served(self) -> list[str]:
+        """The shards of calls that are active here."""
+        shards = self.host.shards
+        return [name for name in self.shards if name in shards and shards[name].state().serving]
 
     def _serving(self, name: str, lost: bool) -> None:
         state = self.host.shard(name).state()
@@ -336,7 +395,6 @@ class Node:
         for name, state in self.host.states().items():
             if self.host.is_closed(name):
                 continue
-            host, port = self.shards[name].sip
             row: dict[str, Any] = {
                 "name": name,
                 "role": state.role,
@@ -348,16 +406,21 @@ class Node:
                     {"node": node, "behind": state.far.get(node)}
                     for node in self.host.specs[name].far
                 ],
-                "sip": f"udp:{host}:{port}",
+                "sip": "",
                 "calls": 0,
                 "waiting": 0,
                 "talking": 0,
                 "ledger": {},
                 "moving": to_builtins(moving[name]) if name in moving else None,
                 "version": 0,
-                "removed": name not in self.centre.shards,
+                "removed": not self.following.is_declared(name),
             }
-            if state.serving and await self._committed(name):
+            if name in self.shards:
+                host, port = self.shards[name].sip
+                row["sip"] = f"udp:{host}:{port}"
+            if name not in self.shards:
+                row["version"] = view.version(self.host.shard(name).records) if state.serving else 0
+            elif state.serving and await self._committed(name):
                 records = self.host.shard(name).records
                 live = view.counts(records)
                 ledger = view.ledger(records, live)
@@ -425,6 +488,9 @@ class Node:
                 )
             if state.serving and missing.get(name):
                 found.append(f"shard {name}: {missing[name]} calls are unaccounted for")
+        for gateways, run in self.gateways.served():
+            found += gateways.alarms
+            found += [said] if (said := summary(gateways, run)) else []
         return found
 
     async def _committed(self, name: str) -> bool:
@@ -439,10 +505,11 @@ class Node:
 
     async def _rows(self, what: str) -> list[dict[str, Any]]:
         rows = []
-        for name, state in self.host.states().items():
-            if not state.serving or not await self.host.committed(name):
+        for name in self._served():
+            if not await self.host.committed(name):
                 continue
             shard = self.host.shard(name)
+            epoch = shard.state().epoch
             now = shard.time_ms()
             match what:
                 case "calls":
@@ -451,7 +518,7 @@ class Node:
                     found = view.queues(shard.records, name, now)
                 case _:
                     found = view.agents(shard.records, name, now)
-            rows += [row | {"shard": name, "epoch": state.epoch} for row in found]
+            rows += [row | {"shard": name, "epoch": epoch} for row in found]
         return rows
 
     def _history(self, what: str, call: str, limit: int) -> Any:
@@ -535,6 +602,8 @@ class Node:
                 Sample("keepline_shard_epoch", state.epoch, label),
                 Sample("keepline_shard_in_sync", len(state.in_sync), label),
             ]
+            if name not in self.shards:
+                continue
             shard = self.shards[name]
             samples.append(Sample("keepline_commit_seconds", shard.commit_lag.ms / 1_000, label))
             for kind, value in shard.relay.counters.items():
@@ -557,8 +626,21 @@ class Node:
             samples.append(Sample("keepline_refused_total", times, {"role": role}))
         samples.append(Sample("keepline_loop_lag_seconds", self.host.loop_late_max_ms / 1000, {}))
         self.host.loop_late_max_ms = 0
+        samples += self._gateway_samples
         samples.append(Sample("keepline_alarms", len(self._alarms(missing)), {}))
         self.metrics.samples = samples
+
+    async def _sample_gateways(self) -> None:
+        """They may be many: some at a time, so that no call waits for them."""
+        while True:
+            found = []
+            for shard, run in list(self.gateways.served()):
+                for n, sample in enumerate(gateway_metrics.samples(shard, run)):
+                    found.append(sample)
+                    if n % SAMPLES_AT_ONCE == 0:
+                        await asyncio.sleep(0)
+            self._gateway_samples = found
+            await asyncio.sleep(SAMPLE_GATEWAYS_S)
 
 
 def inbox_of(member: str) -> str:

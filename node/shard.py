@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from calls import effects, inputs
 from calls.centre import Address
 from calls.elsewhere import Elsewhere
+from cluster.held import Held
 from cluster.io.host import KEEP_ADDRESS_MS
 from failover.io.inbox import pass_socket
 from media_servers import verbs
@@ -36,8 +37,6 @@ from sip.uri import user_of
 MEDIA_DEADLINE_MS = 3_000
 """A media server that does not answer so long is unreachable."""
 TICK_MS = 10
-HELD_EVENTS = 10_000
-"""More that happens during a hand-over is dropped; if the shard stays, its timers find out."""
 
 log = structlog.get_logger()
 
@@ -82,12 +81,11 @@ class CallShard:
         self._refuse = refuse
         self._knows = knows
         self._find_lost = find_lost
-        self._post_to = post
+        self._held = Held(lambda event: post(name, event))
+        self._post = self._held.post
         self._port: Port | None = None
         self._kept: asyncio.TimerHandle | None = None
         """Closes the port of a shard that has left, if nobody asks for it."""
-        self._held: list[Any] | None = None
-        """Events of a shard that is being handed over: should it stay, they are due."""
         self._layer: Layer | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -104,12 +102,6 @@ class CallShard:
         self.port_dropped = 0
         self.commit_lag = Lag()
         """How long its steps wait for their commit."""
-
-    def _post(self, event: Any) -> None:
-        if self._held is None:
-            self._post_to(self.name, event)
-        elif len(self._held) < HELD_EVENTS:
-            self._held.append(event)
 
     @property
     def counters(self) -> dict[str, int]:
@@ -161,11 +153,9 @@ class CallShard:
             return
         if held:
             self._port.pause()
-            self._held = []
+            self._held.hold()
             return
-        events, self._held = self._held or [], None
-        for event in events:
-            self._post(event)
+        self._held.go_on()
         self._port.resume()
 
     def release(self) -> None:
@@ -180,7 +170,7 @@ class CallShard:
             self._port.pause()
             loop = asyncio.get_running_loop()
             self._kept = loop.call_later(KEEP_ADDRESS_MS / 1000, self.close)
-        self._held = None
+        self._held.forget()
         self._layer = None
         self.probe.stop()
         self._media.unwatch(self.name)

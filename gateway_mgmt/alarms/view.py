@@ -94,6 +94,11 @@ def standing(records: Mapping[str, Any], book: Book) -> list[Notice]:
     ]
 
 
+def is_served_out(records: Mapping[str, Any]) -> bool:
+    """Is nothing left that a receiver waits for?"""
+    return not any(isinstance(record, Notice) for record in records.values())
+
+
 def history(records: Mapping[str, Any]) -> list[Entry]:
     """The oldest first."""
     return sorted((one for one in records.values() if isinstance(one, Entry)), key=lambda e: e.n)

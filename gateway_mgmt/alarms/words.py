@@ -1,18 +1,18 @@
 """Alarms in words: the thing, the fact, what it hits, and the next action."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 from gateway_mgmt.alarms.kinds import CLEARED
 from gateway_mgmt.alarms.records import Notice
+from gateway_mgmt.trunks import Impact
 
 
 class Callers(Protocol):
     """Counts who would notice; `node` knows the calls."""
 
-    def __call__(self, path: str, trunks: Sequence[str]) -> int | None:
-        """Live callers on the object at `path`, or on these trunks; None: nobody can tell."""
+    async def __call__(self, impact: Impact) -> int | None:
+        """Live callers on these trunks, numbers and queues; None: nobody can tell now."""
 
 
 class Message(NamedTuple):

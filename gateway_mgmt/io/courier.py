@@ -9,6 +9,7 @@ from cluster.io.secret import NoSecret
 from gateway_mgmt.alarms.inputs import Sent
 from gateway_mgmt.alarms.records import Notice
 from gateway_mgmt.alarms.words import Callers, Message
+from gateway_mgmt.trunks import Impact
 
 RETRY_MS = (1_000, 2_000, 5_000, 15_000, 60_000)
 """Waits between attempts; the last one repeats."""
@@ -36,6 +37,10 @@ class Sender(Protocol):
         """Returns when the receiver has them. Raises Unsent or Refused, with no secret in it."""
 
 
+async def nobody_can_tell(impact: Impact) -> int | None:
+    """Counts no callers."""
+
+
 class Courier:
     """One receiver's messages on the active node. All is called in the event loop."""
 
@@ -44,7 +49,7 @@ class Courier:
         receiver: str,
         sender: Sender,
         post: Callable[[Sent], object],
-        callers: Callers = lambda path, trunks: None,
+        callers: Callers = nobody_can_tell,
         retry_ms: Sequence[int] = RETRY_MS,
     ) -> None:
         self.receiver = receiver
@@ -65,6 +70,11 @@ class Courier:
             self._some.set()
             if self._task is None:
                 self._task = asyncio.create_task(self._run())
+
+    @property
+    def left(self) -> dict[str, Notice]:
+        """What it has not brought yet, by key."""
+        return dict(self._waiting)
 
     async def stop(self) -> None:
         """The shard is another node's now: it brings what is left."""
@@ -98,8 +108,7 @@ class Courier:
     async def _attempt(self, batch: dict[str, Notice]) -> bool:
         """Is this batch done with?"""
         messages = [
-            Message(notice, self._callers(notice.path, notice.impact.trunks))
-            for notice in batch.values()
+            Message(notice, await self._callers(notice.impact)) for notice in batch.values()
         ]
         try:
             await self._sender.send(messages)

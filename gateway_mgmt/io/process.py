@@ -1,8 +1,10 @@
 """The process that polls, from outside: started, told what to watch, listened to, ended."""
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import AsyncGenerator
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,57 +22,84 @@ class PollingEnded(Exception):
     """It ended by itself; the text says with what status. Start another one, and configure it."""
 
 
+class _Running(NamedTuple):
+    process: subprocess.Popen[bytes]
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    pipe: asyncio.ReadTransport
+
+
 class Polling:
     """One such process. Its environment, with the secrets that it is referred to, is ours."""
 
     def __init__(self, *, poller: str = "auto", timeout_ms: int = 2_000) -> None:
         self._words = ["--poller", poller, "--timeout-ms", str(timeout_ms)]
-        self._process: asyncio.subprocess.Process | None = None
+        self._running: _Running | None = None
 
     async def start(self) -> None:
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "gateway_mgmt.io", *self._words),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=LINE_BYTES_MAX,
+        """Raises OSError."""
+        # By subprocess, which forks without a copy of our memory (vfork); uvloop would make one.
+        process = await asyncio.to_thread(self._spawn)
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(LINE_BYTES_MAX)
+        pipe, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), process.stdout
+        )
+        transport, protocol = await loop.connect_write_pipe(
+            asyncio.streams.FlowControlMixin, process.stdin
+        )
+        writer = asyncio.StreamWriter(transport, protocol, None, loop)
+        self._running = _Running(process, reader, writer, pipe)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "gateway_mgmt.io", *self._words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
 
     @property
     def pid(self) -> int:
-        assert self._process is not None, "start() comes first"
-        return self._process.pid
+        return self._started.process.pid
+
+    @property
+    def _started(self) -> _Running:
+        assert self._running is not None, "start() comes first"
+        return self._running
 
     async def ask(self, wanted: Configure | Poll) -> None:
         """Configure comes first, and may come again: `Started` is its answer.
 
         Raises PollingEnded.
         """
-        assert self._process is not None, "start() comes first"
-        assert self._process.stdin is not None
+        writer = self._started.writer
         try:
-            self._process.stdin.write(msgspec.json.encode(wanted) + b"\n")
-            await self._process.stdin.drain()
-        except ConnectionError:
+            writer.write(msgspec.json.encode(wanted) + b"\n")
+            await writer.drain()
+        except (ConnectionError, RuntimeError):  # uvloop raises the latter
             raise PollingEnded("the process that polls has ended") from None
 
     async def messages(self) -> AsyncGenerator[Message, None]:
         """What it says, for ever. Raises PollingEnded."""
-        assert self._process is not None, "start() comes first"
-        assert self._process.stdout is not None
-        while line := await self._process.stdout.readline():
+        running = self._started
+        while line := await running.reader.readline():
             yield _decoder.decode(line)
-        status = await self._process.wait()
+        status = await asyncio.to_thread(running.process.wait)
         raise PollingEnded(f"the process that polls ended with status {status}")
 
     async def close(self) -> None:
         """End it, gently first."""
-        process = self._process
-        if process is None or process.returncode is not None:
+        running = self._running
+        if running is None:
             return
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            await asyncio.wait_for(process.wait(), END_S)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        running.writer.close()
+        await asyncio.to_thread(_end, running.process)
+        running.pipe.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -24,6 +24,7 @@ from gateway_mgmt.io.courier import Courier, Sender
 from gateway_mgmt.io.mail import Mail
 from gateway_mgmt.io.syslog import Syslog
 from gateway_mgmt.io.webhook import Webhook
+from gateway_mgmt.trunks import Impact
 from tests.cluster.certificates import Authority
 from tests.gateway_mgmt.receivers import Http, Mails, SyslogServer, contexts, udp_socket
 from tests.gateway_mgmt.world import World
@@ -52,13 +53,16 @@ async def until(is_so: Callable[[], object], what: Callable[[], object] = lambda
     raise AssertionError(what())
 
 
+async def twelve(impact: Impact) -> int | None:
+    assert impact.trunks == ("carrier-b",)
+    return 12
+
+
 @asynccontextmanager
 async def brought(sender: Sender, **made_of: Notice) -> AsyncIterator[tuple[Courier, list[Sent]]]:
     """A courier at work on these notices, and what it says of them."""
     sent: list[Sent] = []
-    courier = Courier(
-        "noc", sender, sent.append, callers=lambda path, trunks: 12, retry_ms=(10, 20)
-    )
+    courier = Courier("noc", sender, sent.append, callers=twelve, retry_ms=(10, 20))
     for key, notice in (made_of or notices()).items():
         courier.put(key, notice)
     try:

@@ -1,8 +1,10 @@
 """Virtual gateways for tests, on addresses that nobody else uses."""
 
+import asyncio
 import os
 import socket
 from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 
@@ -60,3 +62,41 @@ def simulated(number: int, **plan: object) -> Generator[Gateways, None, None]:
 def fault(gateways: Gateways, written: str) -> None:
     """It happens now."""
     gateways.apply(read_line(written, gateways=gateways.plan.count, spans=gateways.plan.spans))
+
+
+class Beside:
+    """Virtual gateways on a loop and thread of their own, for a test that has none."""
+
+    def __init__(self, gateways: Gateways, loop: asyncio.AbstractEventLoop) -> None:
+        self._gateways = gateways
+        self._loop = loop
+
+    def address(self, number: int) -> str:
+        """Where this one's SNMP is."""
+        return f"{self._gateways.host(number)}:{self._gateways.plan.port}"
+
+    def fault(self, written: str) -> None:
+        """It happens now."""
+        self._loop.call_soon_threadsafe(fault, self._gateways, written)
+
+
+@contextmanager
+def beside(number: int, **plan: object) -> Generator[Beside, None, None]:
+    """So many of them, in a thread."""
+    found: Future[Beside] = Future()
+    over = asyncio.Event()
+
+    async def play() -> None:
+        with simulated(number, **plan) as gateways:
+            found.set_result(Beside(gateways, asyncio.get_running_loop()))
+            await over.wait()
+
+    with ThreadPoolExecutor(1) as pool:
+        played = pool.submit(asyncio.run, play())
+        try:
+            gateways = found.result(10)
+            yield gateways
+        finally:
+            if found.done():
+                found.result()._loop.call_soon_threadsafe(over.set)
+            played.result(10)

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from calls.centre import Agent, Centre, Number, Queue, Shard
+from gateway_mgmt.alarms.kinds import DEFAULTS, SEVERITIES, Kind
 from gateway_mgmt.inventory import (
     AUTH_PROTOCOLS,
     PRIVACY_PROTOCOLS,
@@ -18,9 +20,53 @@ from gateway_mgmt.inventory import (
     User,
 )
 from gateway_mgmt.io.profiles import shipped
+from gateway_mgmt.receivers import (
+    SECURITIES,
+    TRANSPORTS,
+    Alertmanager,
+    Mail,
+    Syslog,
+    Webhook,
+)
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,6}", fullmatch=True)
 SOUNDS = st.sampled_from(("", "music.wav", "welcome.wav", "a-1.wav"))
+KINDS = st.builds(
+    Kind,
+    severity=st.sampled_from(SEVERITIES[:-1]),
+    soak_ms=st.integers(0, 3_600_000),
+    hold_ms=st.integers(0, 3_600_000),
+)
+REFERENCES = st.sampled_from(("env:TG_1", "file:/etc/tg.key"))
+URLS = st.sampled_from(("https://noc.example/hook", "http://127.0.0.1:9093"))
+HOSTS = st.tuples(st.sampled_from(("noc.example", "10.0.0.9")), st.integers(1, 65_535))
+RECEIVERS = st.one_of(
+    st.builds(
+        Alertmanager,
+        st.lists(URLS, min_size=1, max_size=2).map(tuple),
+        st.just("") | REFERENCES,
+        st.dictionaries(st.sampled_from(("site", "team")), st.text(max_size=5), max_size=2),
+    ),
+    st.builds(Webhook, URLS, REFERENCES),
+    st.builds(Syslog, HOSTS, st.sampled_from(TRANSPORTS)),
+    st.builds(
+        Mail,
+        HOSTS,
+        st.just("keepline@noc.example"),
+        st.just(("noc@noc.example",)),
+        st.sampled_from(SECURITIES),
+        digest_ms=st.integers(1_000, 3_600_000),
+    ),
+    st.builds(
+        Mail,
+        HOSTS,
+        st.just("keepline@noc.example"),
+        st.just(("noc@noc.example", "boss@noc.example")),
+        st.sampled_from(SECURITIES[:2]),
+        st.just("keepline"),
+        REFERENCES,
+    ),
+)
 ELSEWHERE = ("relay", "redirect", "refuse")
 
 
@@ -88,7 +134,17 @@ def some_of(known: Sequence[str]) -> st.SearchStrategy[tuple[str, ...]]:
 @st.composite
 def inventories(draw: st.DrawFn, numbers: Sequence[str], queues: Sequence[str]) -> Inventory:
     """Any that a file may declare."""
-    sites = draw(st.dictionaries(NAMES, st.builds(Site, st.text(max_size=5)), max_size=2))
+    nodes = st.lists(NAMES, max_size=2, unique=True).map(tuple)
+    kinds = st.dictionaries(st.sampled_from(sorted(DEFAULTS)), KINDS, max_size=2).map(
+        lambda found: {
+            name: replace(kind, takes_out=DEFAULTS[name].takes_out) for name, kind in found.items()
+        }
+    )
+    sites = {
+        name: Site(draw(st.text(max_size=5)), traps, draw(nodes), draw(kinds))
+        for n, name in enumerate(draw(st.lists(NAMES, max_size=2, unique=True)))
+        for traps in (draw(st.sampled_from((None, ("0.0.0.0", 1_162 + n)))),)
+    }
     carriers = draw(st.dictionaries(NAMES, st.builds(Carrier, st.text(max_size=5)), max_size=2))
     trunks = draw(
         st.dictionaries(
@@ -97,8 +153,8 @@ def inventories(draw: st.DrawFn, numbers: Sequence[str], queues: Sequence[str]) 
             max_size=2,
         )
     )
-    references = st.sampled_from(("env:TG_1", "file:/etc/tg.key"))
     devices: dict[str, Device] = {}
+    home_of: dict[str, str] = {}
     for n, name in enumerate(draw(st.lists(NAMES, max_size=3, unique=True)) if sites else ()):
         slots = draw(st.sets(st.integers(1, 31), min_size=1, max_size=30))
         spans = {
@@ -116,12 +172,12 @@ def inventories(draw: st.DrawFn, numbers: Sequence[str], queues: Sequence[str]) 
             profile=draw(st.sampled_from(sorted(shipped()))),
             address=("10.0.0.1", n + 1),
             access=draw(
-                st.builds(Community, references)
+                st.builds(Community, REFERENCES)
                 | st.builds(
                     User,
                     st.just("noc"),
-                    references,
-                    references,
+                    REFERENCES,
+                    REFERENCES,
                     st.sampled_from(AUTH_PROTOCOLS),
                     st.sampled_from(PRIVACY_PROTOCOLS),
                 )
@@ -132,4 +188,10 @@ def inventories(draw: st.DrawFn, numbers: Sequence[str], queues: Sequence[str]) 
             poll_ms=draw(st.integers(1_000, 3_600_000)),
             spans=spans if len({span.index for span in spans.values()}) == len(spans) else {},
         )
-    return Inventory(sites, carriers, devices, trunks)
+        home = devices[name].site
+        for number, span in devices[name].spans.items():
+            if span.trunk and home_of.setdefault(span.trunk, home) != home:
+                devices[name].spans[number] = replace(span, trunk="")
+    return Inventory(
+        sites, carriers, devices, trunks, draw(st.dictionaries(NAMES, RECEIVERS, max_size=3))
+    )

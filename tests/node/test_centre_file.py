@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from msgspec.structs import replace
 
 from calls.centre import Centre
+from gateway_mgmt.alarms.kinds import Kind
 from gateway_mgmt.inventory import Device
 from node.centre_file import as_file, as_yaml
 from node.config import load_centre, read_centre
@@ -42,7 +43,7 @@ def test_what_need_not_be_said_is_not() -> None:
     )
 
 
-UNSAID = {("Number", "ring_ms"), ("Centre", "closing")}
+UNSAID = {("Number", "ring_ms"), ("Centre", "closing"), ("Centre", "closing_sites")}
 """What no file says."""
 
 
@@ -99,13 +100,21 @@ def test_every_field_of_a_gateway_is_said() -> None:
             ),
         )
     ]
+    site = inventory.sites["delhi"]
+    for fresh in (
+        replace(site, traps=("0.0.0.0", 162)),
+        replace(site, kinds={"los": Kind("minor")}),
+    ):
+        changed.append(replace(inventory, sites={"delhi": fresh}))
     for section in ("sites", "carriers", "trunks"):
         entries = getattr(inventory, section)
         name, entry = next(iter(entries.items()))
         for field in entry.__struct_fields__:
+            if field in ("traps", "kinds"):
+                continue
             fresh = replace(entry, **{field: another(getattr(entry, field))})
             changed.append(replace(inventory, **{section: {**entries, name: fresh}}))
-    assert len(changed) == 7 + 5 + 5 + 1 + 2 + 3
+    assert len(changed) == 7 + 5 + 5 + 2 + 2 + 2 + 3
     for one in changed:
         assert inventory_as_file(one, whole=True) != before, one
 

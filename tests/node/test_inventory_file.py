@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway_mgmt.inventory import NONE, Community, Device, Span, User
+from gateway_mgmt.alarms.kinds import Kind
+from gateway_mgmt.inventory import NONE, Community, Device, Site, Span, User
+from gateway_mgmt.receivers import Alertmanager, Mail, Syslog, Webhook
 from node.centre_file import as_yaml
 from node.config import ConfigError, load_centre, read_centre
 from node.difference import changes, line
@@ -67,6 +69,104 @@ def test_a_change_of_a_line_is_one_line() -> None:
         "- device tg2",
         "+ device tg3 at 127.1.0.2:1161",
     ]
+
+
+def test_receivers_and_sites_are_read() -> None:
+    text = """
+sites:
+  a: {traps: "10.0.0.5", preferred: [n1, n2], alarms: {los: {severity: minor, soak: 0s}}}
+receivers:
+  desk: {alertmanager: {urls: ["http://10.0.0.7:9093"], token: "env:T", labels: {team: noc}}}
+  hook: {webhook: {url: "https://noc.example/hook", key: "env:K"}}
+  logs: {syslog: {address: logs.example, transport: tls}}
+  people: {mail: {server: mail.example, from: a@b, to: [c@d], user: u, password: "env:P"}}
+"""
+    inventory = read_centre(read_tree(text.encode(), Path("centre.yaml"))).inventory
+    assert inventory.sites["a"] == Site(
+        "", ("10.0.0.5", 162), ("n1", "n2"), {"los": Kind("minor", 0, 10_000, takes_out=True)}
+    )
+    assert inventory.receivers == {
+        "desk": Alertmanager(("http://10.0.0.7:9093",), "env:T", {"team": "noc"}),
+        "hook": Webhook("https://noc.example/hook", "env:K"),
+        "logs": Syslog(("logs.example", 6514), "tls"),
+        "people": Mail(("mail.example", 587), "a@b", ("c@d",), "starttls", "u", "env:P"),
+    }
+
+
+def receiver(written: str) -> str:
+    return f"receivers:\n  noc: {written}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        (
+            'sites: {a: {traps: "0.0.0.0:162"}, b: {traps: "0.0.0.0:162"}}',
+            "centre.yaml:1: sites.b.traps: is the address of site a already",
+        ),
+        (
+            "sites: {a: {alarms: {losss: {}}}}",
+            "centre.yaml:1: sites.a.alarms.losss: no such condition; known: ais, d_channel_down",
+        ),
+        (
+            "sites: {a: {alarms: {los: {severity: cleared}}}}",
+            "centre.yaml:1: sites.a.alarms.los.severity: 'cleared' is no severity; known: ",
+        ),
+        (
+            "sites: {a: {}, b: {}}\ntrunks: {t: {}}\ndevices:\n"
+            f"  tg1: {{site: a, profile: generic, {SNMP}, spans: {{1: {{trunk: t}}}}}}\n"
+            f"  tg2: {{site: b, profile: generic, {SNMP.replace('0.1', '0.2')}, "
+            "spans: {1: {trunk: t}}}\n",
+            "centre.yaml:5: devices.tg2.spans.1.trunk: t is of site a, and tg2 is of b: "
+            "each site needs a trunk of its own",
+        ),
+        (
+            receiver("{}"),
+            "centre.yaml:2: receivers.noc: must be one of alertmanager, webhook, syslog, mail",
+        ),
+        (
+            receiver('{webhook: {url: "https://me:s3cret@noc.example", key: "env:K"}}'),
+            "centre.yaml:2: receivers.noc.webhook.url: must hold no user and no password",
+        ),
+        (
+            receiver('{webhook: {url: "https://noc.example", key: s3cret}}'),
+            "centre.yaml:2: receivers.noc.webhook.key: must be env:NAME or file:/PATH, where",
+        ),
+        (
+            receiver("{webhook: {url: noc.example, key: env:K}}"),
+            "centre.yaml:2: receivers.noc.webhook.url: is no URL, like https://host:port/path",
+        ),
+        (
+            receiver("{syslog: {address: 10.0.0.1:x}}"),
+            "centre.yaml:2: receivers.noc.syslog.address: '10.0.0.1:x' is no address; write HOST",
+        ),
+        (
+            receiver("{mail: {server: m, from: a@b, to: [c@d], user: u}}"),
+            "centre.yaml:2: receivers.noc.mail: user and password belong together",
+        ),
+        (
+            receiver(
+                "{mail: {server: m, from: a@b, to: [c@d], security: none, user: u, "
+                "password: env:P}}"
+            ),
+            "centre.yaml:2: receivers.noc.mail.security: a login needs starttls or tls",
+        ),
+        (
+            receiver("{mail: {server: m, from: a@b, to: [c]}}"),
+            "centre.yaml:2: receivers.noc.mail.to[0]: 'c' is no e-mail address",
+        ),
+        (
+            receiver("{alertmanager: {urls: []}}"),
+            "centre.yaml:2: receivers.noc.alertmanager.urls: names no URL",
+        ),
+    ],
+)
+def test_a_wrong_site_or_receiver_is_told_in_one_line(text: str, wrong: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        read_centre(read_tree(text.encode(), Path("centre.yaml")))
+    assert str(error.value).startswith(wrong)
+    assert "s3cret" not in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

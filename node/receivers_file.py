@@ -1,0 +1,166 @@
+"""The receivers of alarms in the centre's file: read, and written again."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway_mgmt.inventory import REFERENCE
+from gateway_mgmt.receivers import (
+    SECURITIES,
+    TRANSPORTS,
+    Address,
+    Alertmanager,
+    Mail,
+    Receiver,
+    Syslog,
+    Webhook,
+)
+from node.yaml_tree import Tree, in_words
+
+Fields = dict[str, Any]
+
+KINDS = ("alertmanager", "webhook", "syslog", "mail")
+HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
+MAIL_ADDRESS = re.compile(r"[^@\s<>,]{1,128}@[^@\s<>,]{1,190}")
+LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,63}")
+SYSLOG_PORTS = {"udp": 514, "tcp": 601, "tls": 6514}
+MAIL_PORTS = {"starttls": 587, "tls": 465, "none": 25}
+DIGEST_LEAST_MS, DIGEST_MOST_MS = 1_000, 3_600_000
+
+
+def read_receiver(tree: Tree) -> Receiver:
+    """One receiver: a mapping with its kind as the only key. Raises ConfigError."""
+    kinds = tree.fields(KINDS)
+    if len(kinds) != 1:
+        raise tree.wrong(f"must be one of {', '.join(KINDS)}")
+    kind, written = next(iter(kinds.items()))
+    match kind:
+        case "alertmanager":
+            return _alertmanager(written)
+        case "webhook":
+            fields = written.fields(("url", "key"), required=("url", "key"))
+            return Webhook(_url(fields["url"]), reference(fields["key"]))
+        case "syslog":
+            fields = written.fields(("address", "transport"), required=("address",))
+            transport = _one_of(fields, "transport", TRANSPORTS, "tcp")
+            return Syslog(_address(fields["address"], SYSLOG_PORTS[transport]), transport)
+        case _:
+            return _mail(written)
+
+
+def _alertmanager(tree: Tree) -> Alertmanager:
+    fields = tree.fields(("urls", "token", "labels"), required=("urls",))
+    urls = tuple(_url(item) for item in fields["urls"].items())
+    if not urls:
+        raise fields["urls"].wrong("names no URL")
+    labels = {}
+    for name, value in fields["labels"].mapping().items() if "labels" in fields else ():
+        if not LABEL.fullmatch(name):
+            raise value.wrong("a label is letters, digits and _ and starts with no digit")
+        labels[name] = value.text()
+    return Alertmanager(urls, reference(fields["token"]) if "token" in fields else "", labels)
+
+
+def _mail(tree: Tree) -> Mail:
+    fields = tree.fields(
+        ("server", "from", "to", "security", "user", "password", "digest"),
+        required=("server", "from", "to"),
+    )
+    security = _one_of(fields, "security", SECURITIES, "starttls")
+    user = fields["user"].text() if "user" in fields else ""
+    if bool(user) != ("password" in fields):
+        raise tree.wrong("user and password belong together")
+    if user and security == "none":
+        raise fields["security"].wrong("a login needs starttls or tls: anybody could read it")
+    to = tuple(_mail_address(item) for item in fields["to"].items())
+    if not to:
+        raise fields["to"].wrong("names nobody")
+    digest = {}
+    if "digest" in fields:
+        digest["digest_ms"] = fields["digest"].duration_ms(DIGEST_LEAST_MS, DIGEST_MOST_MS)
+    return Mail(
+        server=_address(fields["server"], MAIL_PORTS[security]),
+        sender=_mail_address(fields["from"]),
+        to=to,
+        security=security,
+        user=user,
+        password=reference(fields["password"]) if user else "",
+        **digest,
+    )
+
+
+def reference(tree: Tree) -> str:
+    """Never shows what stands there: it may be the secret itself."""
+    node = tree.node
+    if not isinstance(node.value, str) or not REFERENCE.fullmatch(node.value):
+        raise tree.wrong("must be env:NAME or file:/PATH, where the secret is, never the secret")
+    return node.value
+
+
+def _one_of(fields: Mapping[str, Tree], name: str, known: tuple[str, ...], otherwise: str) -> str:
+    return fields[name].one_of(known, name) if name in fields else otherwise
+
+
+def _url(tree: Tree) -> str:
+    """Not shown: a password may stand in it."""
+    written = tree.text()
+    try:
+        parts = urlsplit(written)
+        is_sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_sound = False
+    if not is_sound or len(written) > 2_000 or not written.isprintable() or " " in written:
+        raise tree.wrong("is no URL, like https://host:port/path")
+    if parts.username is not None or parts.password is not None:
+        raise tree.wrong("must hold no user and no password")
+    return written
+
+
+def _address(tree: Tree, default_port: int) -> Address:
+    host, colon, port = tree.text().partition(":")
+    is_port = re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 65_536
+    if not HOST.fullmatch(host) or (colon and not is_port):
+        raise tree.wrong(f"{tree.text()!r} is no address; write HOST or HOST:PORT")
+    return host, int(port) if colon else default_port
+
+
+def _mail_address(tree: Tree) -> str:
+    if not MAIL_ADDRESS.fullmatch(tree.text()):
+        raise tree.wrong(f"{tree.text()!r} is no e-mail address")
+    return tree.text()
+
+
+def receiver_as_file(receiver: Receiver) -> Fields:
+    """As it is read; with the ports that may be left out."""
+    match receiver:
+        case Alertmanager():
+            written: Fields = {"urls": list(receiver.urls)}
+            written |= {"token": receiver.token} if receiver.token else {}
+            written |= {"labels": receiver.labels} if receiver.labels else {}
+            return {"alertmanager": written}
+        case Webhook():
+            return {"webhook": {"url": receiver.url, "key": receiver.key}}
+        case Syslog():
+            return {
+                "syslog": {
+                    "address": _shown(receiver.address),
+                    "transport": receiver.transport,
+                }
+            }
+        case Mail():
+            login = {"user": receiver.user, "password": receiver.password}
+            return {
+                "mail": {
+                    "server": _shown(receiver.server),
+                    "from": receiver.sender,
+                    "to": list(receiver.to),
+                    "security": receiver.security,
+                    **(login if receiver.user else {}),
+                    "digest": in_words(receiver.digest_ms),
+                }
+            }
+
+
+def _shown(address: Address) -> str:
+    return f"{address[0]}:{address[1]}"
