@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import msgspec
 
 from gateway_mgmt.alarms.kinds import Kind
+from gateway_mgmt.profile import Profile
 from gateway_mgmt.receivers import Receiver
 
 Address = tuple[str, int]
@@ -109,6 +110,8 @@ class Inventory(msgspec.Struct, frozen=True, omit_defaults=True):
     trunks: dict[str, Trunk] = {}
     receivers: dict[str, Receiver] = {}
     """Who is told of alarms."""
+    profiles: dict[str, Profile] = {}
+    """Of our own, besides the shipped ones; one of the same name takes its place."""
 
     def spans_of(self, trunk: str) -> list[tuple[str, int]]:
         """(device, span) of a trunk."""

@@ -9,7 +9,7 @@ import msgspec
 import yaml
 
 from gateway_mgmt.observation import CONDITIONS
-from gateway_mgmt.profile_errors import explained, line_of
+from gateway_mgmt.profile_errors import fault, in_words, line_of
 
 MAX_BYTES = 1 << 18
 
@@ -80,21 +80,25 @@ def read_profile(text: bytes, file: str) -> Profile:
         raise ProfileError(f"{file}{line}: {why}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ProfileError(f"{file}: {' '.join(str(error).split())}") from None
+    profile, wrong = checked(found)
+    if wrong is not None:
+        path, why = wrong
+        field = f"{in_words(path)}: " if path else ""
+        raise ProfileError(f"{file}:{line_of(text, path)}: {field}{why}")
+    assert profile is not None
+    return profile
+
+
+def checked(found: Any) -> tuple[Profile | None, tuple[list[str | int], str] | None]:
+    """The profile that this document declares; or where in it a mistake is, and what it is."""
     try:
         profile = msgspec.convert(found, Profile)
     except msgspec.ValidationError as error:
-        raise ProfileError(f"{file}{explained(text, found, error, _check)}") from None
+        return None, fault(found, error, lambda other: msgspec.convert(other, Profile))
     for name, column in profile.spans.items():
         for value, condition in column.conditions.items():
             if condition not in CONDITIONS:
                 known = ", ".join(sorted(CONDITIONS))
-                number = line_of(text, ["spans", name, "conditions", value])
-                raise ProfileError(
-                    f"{file}:{number}: spans.{name}.conditions.{value}: {condition!r} is no "
-                    f"condition; known: {known}"
-                )
-    return profile
-
-
-def _check(found: Any) -> object:
-    return msgspec.convert(found, Profile)
+                where: list[str | int] = ["spans", name, "conditions", value]
+                return None, (where, f"{condition!r} is no condition; known: {known}")
+    return profile, None

@@ -12,8 +12,8 @@ Check = Callable[[Any], object]
 """Raises msgspec.ValidationError."""
 
 
-def explained(text: bytes, found: Any, error: msgspec.ValidationError, check: Check) -> str:
-    """`:LINE: field: what is wrong`. `found` is what `text` says, which `check` refused."""
+def fault(found: Any, error: msgspec.ValidationError, check: Check) -> tuple[Path, str]:
+    """Where in `found` the mistake is for which `check` refused it, and what it is."""
     why, _, place = " ".join(str(error).split()).partition(" - at ")
     is_key = place.startswith("`key` in ")
     path = resolved(found, place.removeprefix("`key` in ").strip("`"), check, str(error))
@@ -27,9 +27,7 @@ def explained(text: bytes, found: Any, error: msgspec.ValidationError, check: Ch
         why = f"{path[-1]!r} is no number" if "`int`" in why else NO_NAME.format(path[-1])
     elif "matching regex" in why:
         why = f"{at(found, path)!r} is no numeric OID like 1.3.6.1.2.1.1.3.0"
-    line = line_of(text, path)
-    field = in_words(path)
-    return f":{line}: {field}: {why}" if field else f":{line}: {why}"
+    return path, why
 
 
 NO_NAME = "{!r} is no name: small letters, digits and _, a letter first"

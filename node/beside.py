@@ -112,7 +112,7 @@ def all_new(centre: Centre) -> dict[str, int]:
     own = len(centre.shards) + len(centre.queues) + len(centre.numbers) + len(centre.agents)
     lines = centre.inventory
     seen = len(lines.sites) + len(lines.carriers) + len(lines.devices) + len(lines.trunks)
-    seen += len(lines.receivers)
+    seen += len(lines.receivers) + len(lines.profiles)
     return {"added": own + seen, "changed": 0, "removed": 0}
 
 

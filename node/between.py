@@ -80,6 +80,8 @@ class Between:
     def _stub(self, address: str) -> shards_pb2_grpc.ShardsStub:
         version, channel = self._channels.get(address, (0, None))
         if channel is None or version != self._security.version:
+            if channel is not None:
+                self._host.spawn(channel.close())
             channel = self._security.channel(address, CHANNEL_OPTIONS)
             self._channels[address] = self._security.version, channel
         return shards_pb2_grpc.ShardsStub(channel)

@@ -20,6 +20,7 @@ KINDS = {
     "devices": "device",
     "trunks": "trunk",
     "receivers": "receiver",
+    "profiles": "profile",
 }
 SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 
@@ -74,7 +75,7 @@ def line(change: Change) -> str:
             return f"{what} at {fields['phone'][1]} for {shown(fields['queues'][1])}"
         case _, "device":
             return f"{what} at {fields['snmp'][1]['address']}"
-        case _, "site" | "carrier" | "trunk" | "receiver":
+        case _, "site" | "carrier" | "trunk" | "receiver" | "profile":
             return what
         case _:
             return f"{what} at {fields['sip'][1]}"

@@ -190,7 +190,7 @@ class Following:
         shard.declare(
             Watched(
                 devices={at: device for at, device in devices if device.site == shard.site},
-                profiles=dict(shipped()),
+                profiles={**shipped(), **centre.inventory.profiles},
                 traps=site.traps if site else None,
                 receivers=centre.inventory.receivers,
                 shards=decided.shards,

@@ -261,9 +261,10 @@ class GatewayShard:
             await self._ask(self._configure())
             async for message in polling.messages():
                 self._heard(message)
-        except (PollingEnded, OSError) as error:
-            self._poll_trouble = f"nothing polls: {error}"
-            log.error("polling ended", shard=self.name, why=str(error))
+        except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, polls go on
+            why = str(error) if isinstance(error, PollingEnded | OSError) else repr(error)
+            self._poll_trouble = f"nothing polls: {why}"
+            log.error("polling ended", shard=self.name, why=why)
             self._polling = None
             await asyncio.sleep(START_AGAIN_S)
             asyncio.get_running_loop().call_soon(self._post, inputs.PollerStarts())

@@ -4,9 +4,9 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from msgspec.structs import asdict, replace
+import msgspec
+from msgspec.structs import asdict
 
-from gateway_mgmt.alarms.kinds import DEFAULTS, SEVERITIES, Kind
 from gateway_mgmt.inventory import (
     AUTH_PROTOCOLS,
     NONE,
@@ -25,21 +25,19 @@ from gateway_mgmt.inventory import (
     read_slots,
     slots_in_words,
 )
-from node.receivers_file import read_receiver, receiver_as_file, reference
+from node.fields import HOST, HOUR_MS, NAME, ip_address, reference, shown, text_of
+from node.receivers_file import read_receiver, receiver_as_file
+from node.sites_file import UNSAID_OF_PROFILE, read_own_profile, read_site, site_as_file
 from node.yaml_tree import Tree, in_words
 
-SECTIONS = ("sites", "carriers", "devices", "trunks", "receivers")
+SECTIONS = ("sites", "carriers", "devices", "trunks", "receivers", "profiles")
 SNMP_PORT = 161
 SIP_PORT = 5060
-TRAP_PORT = 162
-RAISABLE = SEVERITIES[:-1]
 POLL_MIN_MS = 1_000
-HOUR_MS = 3_600_000
 INDEX_MOST = 2_147_483_647
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 USER_NAME = re.compile(r"[!-~]{1,32}")
-HOST = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}")
+
 
 Fields = dict[str, Any]
 
@@ -50,17 +48,18 @@ def read_inventory(
     queues: Collection[str],
     profiles: Collection[str],
 ) -> Inventory:
-    """From the sections of a centre's file. Raises ConfigError."""
+    """From the sections of a centre's file. `profiles`: the shipped ones. Raises ConfigError."""
+    own = {name: read_own_profile(tree) for name, tree in _entries(top.get("profiles")).items()}
     sites: dict[str, Site] = {}
     for name, tree in _entries(top.get("sites")).items():
-        sites[name] = site = _site(tree)
+        sites[name] = site = read_site(tree)
         for other in sites:
             if other != name and site.traps and sites[other].traps == site.traps:
                 raise tree.wrong_at(("traps",), f"is the address of site {other} already")
     carriers = {}
     for name, tree in _entries(top.get("carriers")).items():
         fields = tree.fields(("name", "contact"))
-        carriers[name] = Carrier(_text(fields, "name"), _text(fields, "contact"))
+        carriers[name] = Carrier(text_of(fields, "name"), text_of(fields, "contact"))
     trunks = {}
     for name, tree in _entries(top.get("trunks")).items():
         fields = tree.fields(("carrier", "numbers", "queues"))
@@ -73,7 +72,7 @@ def read_inventory(
     owner: dict[Address, str] = {}
     site_of_trunk: dict[str, str] = {}
     for name, tree in _entries(top.get("devices")).items():
-        device = _device(tree, sites, trunks, profiles)
+        device = _device(tree, sites, trunks, sorted({*profiles, *own}))
         if device.address in owner:
             raise tree.wrong_at(
                 ("snmp", "address"), f"is the address of device {owner[device.address]} already"
@@ -89,34 +88,7 @@ def read_inventory(
                     "each site needs a trunk of its own",
                 )
     receivers = {name: read_receiver(tree) for name, tree in _entries(top.get("receivers")).items()}
-    return Inventory(sites, carriers, devices, trunks, receivers)
-
-
-def _site(tree: Tree) -> Site:
-    fields = tree.fields(("name", "traps", "preferred", "alarms"))
-    kinds: dict[str, Kind] = {}
-    for name, value in fields["alarms"].mapping().items() if "alarms" in fields else ():
-        if name not in DEFAULTS:
-            raise value.wrong(f"no such condition; known: {', '.join(sorted(DEFAULTS))}")
-        kinds[name] = _kind(value, DEFAULTS[name])
-    preferred: list[str] = []
-    for item in fields["preferred"].items() if "preferred" in fields else ():
-        if not NAME.fullmatch(item.text()) or item.text() in preferred:
-            raise item.wrong(f"{item.text()!r} is no name of a node, or stands here twice")
-        preferred.append(item.text())
-    traps = _address(fields["traps"], TRAP_PORT) if _text(fields, "traps") else None
-    return Site(_text(fields, "name"), traps, tuple(preferred), kinds)
-
-
-def _kind(tree: Tree, usual: Kind) -> Kind:
-    fields = tree.fields(("severity", "soak", "hold"))
-    given: Fields = {}
-    if "severity" in fields:
-        given["severity"] = fields["severity"].one_of(RAISABLE, "severity")
-    for name in ("soak", "hold"):
-        if name in fields:
-            given[f"{name}_ms"] = fields[name].duration_ms(0, HOUR_MS)
-    return replace(usual, **given)
+    return Inventory(sites, carriers, devices, trunks, receivers, own)
 
 
 def _device(
@@ -128,8 +100,8 @@ def _device(
     )
     address, access = _snmp(fields["snmp"])
     given: Fields = {}
-    if _text(fields, "sip"):
-        given["sip"] = _address(fields["sip"], SIP_PORT)
+    if text_of(fields, "sip"):
+        given["sip"] = ip_address(fields["sip"], SIP_PORT)
     if "traps_from" in fields:
         given["traps_from"] = tuple(_host(item) for item in fields["traps_from"].items())
     if "interfaces" in fields:
@@ -154,7 +126,7 @@ def _snmp(tree: Tree) -> tuple[Address, Community | User]:
         ("address", "community", "user", "auth", "privacy", "auth_protocol", "privacy_protocol"),
         required=("address",),
     )
-    address = _address(fields["address"], SNMP_PORT)
+    address = ip_address(fields["address"], SNMP_PORT)
     if "community" in fields:
         for name in fields:
             if name not in ("address", "community"):
@@ -216,10 +188,6 @@ def _entries(tree: Tree | None) -> dict[str, Tree]:
     return found
 
 
-def _text(fields: Mapping[str, Tree], name: str) -> str:
-    return fields[name].text() if name in fields else ""
-
-
 def _one_of(tree: Tree | None, known: Collection[str], what: str) -> str:
     """One of them; empty, or left out: none."""
     return tree.one_of(known, what) if tree and tree.node.value else ""
@@ -242,21 +210,13 @@ def _host(tree: Tree) -> str:
     return host
 
 
-def _address(tree: Tree, default_port: int) -> Address:
-    host, colon, port = tree.text().partition(":")
-    is_port = re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 65_536
-    if not HOST.fullmatch(host) or (colon and not is_port):
-        raise tree.wrong(f"{tree.text()!r} is no address; write IP or IP:PORT")
-    return host, int(port) if colon else default_port
-
-
 def inventory_as_file(inventory: Inventory, *, whole: bool = False) -> Fields:
     """The sections, with every field that is not as it is when left out; `whole`: all."""
     if inventory == NONE and not whole:
         return {}
     written: dict[str, dict[str, tuple[Fields, Fields]]] = {
         "sites": {
-            name: (_site_fields(site), _site_fields(Site()))
+            name: (site_as_file(site), site_as_file(Site()))
             for name, site in inventory.sites.items()
         },
         "carriers": {
@@ -270,6 +230,10 @@ def inventory_as_file(inventory: Inventory, *, whole: bool = False) -> Fields:
         "trunks": {
             name: (_trunk_fields(trunk), _trunk_fields(Trunk()))
             for name, trunk in inventory.trunks.items()
+        },
+        "profiles": {
+            name: (msgspec.to_builtins(profile), UNSAID_OF_PROFILE)
+            for name, profile in inventory.profiles.items()
         },
         "receivers": {
             name: (receiver_as_file(receiver), {}) for name, receiver in inventory.receivers.items()
@@ -298,22 +262,6 @@ _UNSAID: Fields = {
 }
 
 
-def _site_fields(site: Site) -> Fields:
-    return {
-        "name": site.name,
-        "traps": _shown(site.traps) if site.traps else "",
-        "preferred": list(site.preferred),
-        "alarms": {
-            name: {
-                "severity": kind.severity,
-                "soak": in_words(kind.soak_ms),
-                "hold": in_words(kind.hold_ms),
-            }
-            for name, kind in site.kinds.items()
-        },
-    }
-
-
 def _device_fields(device: Device, whole: bool) -> Fields:
     access = asdict(device.access)
     if isinstance(device.access, User) and not whole:
@@ -326,8 +274,8 @@ def _device_fields(device: Device, whole: bool) -> Fields:
     return {
         "site": device.site,
         "profile": device.profile,
-        "snmp": {"address": _shown(device.address), **access},
-        "sip": _shown(device.sip) if device.sip else "",
+        "snmp": {"address": shown(device.address), **access},
+        "sip": shown(device.sip) if device.sip else "",
         "traps_from": list(device.traps_from),
         "interfaces": list(device.interfaces),
         "poll": in_words(device.poll_ms),
@@ -348,7 +296,3 @@ def _trunk_fields(trunk: Trunk) -> Fields:
         "numbers": list(trunk.numbers),
         "queues": list(trunk.queues),
     }
-
-
-def _shown(address: Address) -> str:
-    return f"{address[0]}:{address[1]}"

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway_mgmt.inventory import REFERENCE
 from gateway_mgmt.receivers import (
     SECURITIES,
     TRANSPORTS,
@@ -16,6 +15,7 @@ from gateway_mgmt.receivers import (
     Syslog,
     Webhook,
 )
+from node.fields import reference, shown
 from node.yaml_tree import Tree, in_words
 
 Fields = dict[str, Any]
@@ -90,14 +90,6 @@ def _mail(tree: Tree) -> Mail:
     )
 
 
-def reference(tree: Tree) -> str:
-    """Never shows what stands there: it may be the secret itself."""
-    node = tree.node
-    if not isinstance(node.value, str) or not REFERENCE.fullmatch(node.value):
-        raise tree.wrong("must be env:NAME or file:/PATH, where the secret is, never the secret")
-    return node.value
-
-
 def _one_of(fields: Mapping[str, Tree], name: str, known: tuple[str, ...], otherwise: str) -> str:
     return fields[name].one_of(known, name) if name in fields else otherwise
 
@@ -144,7 +136,7 @@ def receiver_as_file(receiver: Receiver) -> Fields:
         case Syslog():
             return {
                 "syslog": {
-                    "address": _shown(receiver.address),
+                    "address": shown(receiver.address),
                     "transport": receiver.transport,
                 }
             }
@@ -152,7 +144,7 @@ def receiver_as_file(receiver: Receiver) -> Fields:
             login = {"user": receiver.user, "password": receiver.password}
             return {
                 "mail": {
-                    "server": _shown(receiver.server),
+                    "server": shown(receiver.server),
                     "from": receiver.sender,
                     "to": list(receiver.to),
                     "security": receiver.security,
@@ -160,7 +152,3 @@ def receiver_as_file(receiver: Receiver) -> Fields:
                     "digest": in_words(receiver.digest_ms),
                 }
             }
-
-
-def _shown(address: Address) -> str:
-    return f"{address[0]}:{address[1]}"

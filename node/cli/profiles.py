@@ -164,7 +164,7 @@ def found(which: str, mibs: Path | None) -> tuple[str, "Profile"]:
 
 
 def checked_address(written: str) -> tuple[str, int]:
-    from node.inventory_file import HOST
+    from node.fields import HOST
 
     host, colon, port = written.partition(":")
     is_port = port.isdecimal() and 0 < int(port) < 65_536 if colon else True

@@ -20,6 +20,7 @@ from gateway_mgmt.inventory import (
     User,
 )
 from gateway_mgmt.io.profiles import shipped
+from gateway_mgmt.profile import Column, Profile
 from gateway_mgmt.receivers import (
     SECURITIES,
     TRANSPORTS,
@@ -36,6 +37,17 @@ KINDS = st.builds(
     severity=st.sampled_from(SEVERITIES[:-1]),
     soak_ms=st.integers(0, 3_600_000),
     hold_ms=st.integers(0, 3_600_000),
+)
+PROFILES = st.builds(
+    Profile,
+    title=st.text(max_size=5),
+    object_ids=st.sampled_from(((), ("1.3.6.1.4.1.5003",))),
+    ds1=st.booleans(),
+    intervals=st.integers(0, 96),
+    spans=st.sampled_from(
+        ({}, {"d_channel": Column("1.3.6.1.4.1.5003.9", 0, {1: "d_channel_down", 2: "los"})})
+    ),
+    scalars=st.sampled_from(({}, {"serial": "1.3.6.1.2.1.47.1"})),
 )
 REFERENCES = st.sampled_from(("env:TG_1", "file:/etc/tg.key"))
 URLS = st.sampled_from(("https://noc.example/hook", "http://127.0.0.1:9093"))
@@ -153,6 +165,7 @@ def inventories(draw: st.DrawFn, numbers: Sequence[str], queues: Sequence[str]) 
             max_size=2,
         )
     )
+    own = draw(st.dictionaries(NAMES, PROFILES, max_size=2))
     devices: dict[str, Device] = {}
     home_of: dict[str, str] = {}
     for n, name in enumerate(draw(st.lists(NAMES, max_size=3, unique=True)) if sites else ()):
@@ -169,7 +182,7 @@ def inventories(draw: st.DrawFn, numbers: Sequence[str], queues: Sequence[str]) 
         }
         devices[name] = Device(
             site=draw(st.sampled_from(sorted(sites))),
-            profile=draw(st.sampled_from(sorted(shipped()))),
+            profile=draw(st.sampled_from(sorted({*shipped(), *own}))),
             address=("10.0.0.1", n + 1),
             access=draw(
                 st.builds(Community, REFERENCES)
@@ -192,6 +205,5 @@ def inventories(draw: st.DrawFn, numbers: Sequence[str], queues: Sequence[str]) 
         for number, span in devices[name].spans.items():
             if span.trunk and home_of.setdefault(span.trunk, home) != home:
                 devices[name].spans[number] = replace(span, trunk="")
-    return Inventory(
-        sites, carriers, devices, trunks, draw(st.dictionaries(NAMES, RECEIVERS, max_size=3))
-    )
+    receivers = draw(st.dictionaries(NAMES, RECEIVERS, max_size=3))
+    return Inventory(sites, carriers, devices, trunks, receivers, own)

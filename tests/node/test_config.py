@@ -117,7 +117,7 @@ QUEUE = "queues: {support: {}}\n"
             "queue: {support: {}}\n",
             "centre.yaml:1: queue: unknown; known here: "
             "numbers, queues, agents, shards, max_calls, elsewhere, "
-            "sites, carriers, devices, trunks",
+            "sites, carriers, devices, trunks, receivers, profiles",
         ),
         (
             "queues:\n  support:\n    wrapup: 5s\n",

@@ -75,6 +75,10 @@ def test_receivers_and_sites_are_read() -> None:
     text = """
 sites:
   a: {traps: "10.0.0.5", preferred: [n1, n2], alarms: {los: {severity: minor, soak: 0s}}}
+profiles:
+  mine: {title: Mine, scalars: {serial: 1.3.6.1.2.1.47.1}}
+devices:
+  tg1: {site: a, profile: mine, snmp: {address: 10.0.0.1, community: "env:C"}}
 receivers:
   desk: {alertmanager: {urls: ["http://10.0.0.7:9093"], token: "env:T", labels: {team: noc}}}
   hook: {webhook: {url: "https://noc.example/hook", key: "env:K"}}
@@ -85,6 +89,8 @@ receivers:
     assert inventory.sites["a"] == Site(
         "", ("10.0.0.5", 162), ("n1", "n2"), {"los": Kind("minor", 0, 10_000, takes_out=True)}
     )
+    assert inventory.profiles["mine"].scalars == {"serial": "1.3.6.1.2.1.47.1"}
+    assert inventory.devices["tg1"].profile == "mine"
     assert inventory.receivers == {
         "desk": Alertmanager(("http://10.0.0.7:9093",), "env:T", {"team": "noc"}),
         "hook": Webhook("https://noc.example/hook", "env:K"),
@@ -119,6 +125,19 @@ def receiver(written: str) -> str:
             "spans: {1: {trunk: t}}}\n",
             "centre.yaml:5: devices.tg2.spans.1.trunk: t is of site a, and tg2 is of b: "
             "each site needs a trunk of its own",
+        ),
+        (
+            'profiles: {mine: {title: x, scalars: {serial: "1.3.6"}}}',
+            "centre.yaml:1: profiles.mine.scalars.serial: '1.3.6' is no numeric OID like",
+        ),
+        (
+            "profiles:\n  mine:\n    title: x\n    spans:\n      led:\n        oid: 1.3.6.1.4.1\n"
+            "        conditions: {1: loss}\n",
+            "centre.yaml:7: profiles.mine.spans.led.conditions.1: 'loss' is no condition; known: ",
+        ),
+        (
+            "profiles: {mine: {titel: x}}",
+            "centre.yaml:1: profiles.mine.titel: no field has this name",
         ),
         (
             receiver("{}"),
