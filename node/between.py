@@ -48,10 +48,15 @@ class Between:
         here = self._host.shard(shard).state()
         if here.serving:
             return await self.told(shard, state)
-        address = self._host.addresses.get(node_of(here.active))
-        if address is None:
-            return False
         request = shards_pb2.TellRequest(shard=shard, id=id, trunk=msgspec.json.encode(state))
+        # A standby may not have seen yet who leads: then whoever does will say so.
+        others = {name: at for name, at in self._host.addresses.items() if name != self._host.node}
+        active = others.pop(node_of(here.active), "")
+        if active and await self._tell(active, request):
+            return True
+        return any(await asyncio.gather(*(self._tell(at, request) for at in others.values())))
+
+    async def _tell(self, address: str, request: shards_pb2.TellRequest) -> bool:
         try:
             answer = await self._stub(address).Tell(request, timeout=TELL_MS / 1_000)
         except grpc.aio.AioRpcError:

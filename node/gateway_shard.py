@@ -153,6 +153,7 @@ class GatewayShard:
         self._held.forget()
         for task in self._tasks:
             task.cancel()
+        self._poll_task = self._polling = None
         for _, courier in self._couriers.values():
             self._end(courier.stop())
         self._couriers, self._waiting, self._telling = {}, {}, {}
@@ -199,7 +200,7 @@ class GatewayShard:
                 self._spawn(self._ask(Poll(gateway)))
             case effects.StartPoller(boots):
                 self._boots = boots
-                if self._poll_task is None or self._poll_task.done():
+                if self._poll_task is None:
                     self._poll_task = self._spawn(self._poll())
             case effects.Again(observations):
                 for seen in observations:
@@ -254,6 +255,7 @@ class GatewayShard:
     # The process that polls.
 
     async def _poll(self) -> None:
+        """Until the process has ended: then the next start is asked for."""
         polling = Polling()
         try:
             await polling.start()
@@ -265,12 +267,13 @@ class GatewayShard:
             why = str(error) if isinstance(error, PollingEnded | OSError) else repr(error)
             self._poll_trouble = f"nothing polls: {why}"
             log.error("polling ended", shard=self.name, why=why)
-            self._polling = None
-            await asyncio.sleep(START_AGAIN_S)
-            asyncio.get_running_loop().call_soon(self._post, inputs.PollerStarts())
         finally:
-            self._polling = None
+            if self._polling is polling:
+                self._polling = None
             await polling.close()
+        await asyncio.sleep(START_AGAIN_S)
+        self._poll_task = None
+        self._post(inputs.PollerStarts())
 
     def _configure(self) -> Configure:
         return Configure(

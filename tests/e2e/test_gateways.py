@@ -112,7 +112,14 @@ def test_a_line_that_fails_leaves_routing_is_told_once_and_comes_back_over_a_tak
         assert acked.returncode == 0, acked.stderr
 
         before, pid = cluster.active(SHARD)
+        (polling,) = polls(pid)
+        cluster.kill(polling, signal.SIGKILL)
+        until("another process polls", lambda: polls(pid) not in ([], [polling]))
+        until("it polls", lambda: gateway(cluster, "tg1")["state"] == "up", 30)
+        assert raised(cluster) == ["los@tg1/1"]
+        (polling,) = polls(pid)
         cluster.kill(pid, signal.SIGKILL)
+        until("nobody polls for the dead", lambda: not Path(f"/proc/{polling}").exists())
         until("another node decides", lambda: cluster.shard(SHARD)["active"] not in ("", before))
         (still,) = cluster.ask("gateway", "alarms")["alarms"]
         assert (still["id"], still["note"], still["is_raised"]) == (alarm["id"], "a digger", True)
@@ -132,6 +139,17 @@ def test_a_line_that_fails_leaves_routing_is_told_once_and_comes_back_over_a_tak
         assert [one[1:] for one in told].count(("cleared", "tg1/1")) == 1
 
         assert secrets_in(tmp_path, (*SECRETS, KEY)) == []
+
+
+def polls(pid: int) -> list[int]:
+    """The processes of a node that poll."""
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    children = [child for thread in threads for child in thread.read_text().split()]
+    return [
+        int(child)
+        for child in children
+        if b"gateway_mgmt.io" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
 
 
 def secrets_in(folder: Path, secrets: tuple[str, ...]) -> list[Path]:
