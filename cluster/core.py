@@ -245,6 +245,9 @@ class Core:
         assert isinstance(before, Follower)
         start.suspicion, start.asked_ms = before.suspicion or ("", now_ms), now_ms
         start.handed = asked is not None
+        if start.fresh and self.log.birth:
+            # Its journal has what it held, not what it begins with, and must not come back as this.
+            self._live_on()
         self.role = candidate
         self.epoch = candidate.epoch
         others = () if start.fresh else [m for m in key.in_sync if node_of(m) not in self.far]
@@ -487,14 +490,13 @@ class Core:
                 self._outside.later(BEHIND_MS, self._renew)
                 return
             self._live_on()
-            self.copy.member = self.member
             role.synced = False
 
         self._outside.read(found)
 
     def _live_on(self) -> None:
         self._lives += 1
-        self.member = member_id(self.node, f"{self._incarnation}.{self._lives}")
+        self.member = self.copy.member = member_id(self.node, f"{self._incarnation}.{self._lives}")
 
     def release(self, epoch: int, leader: str) -> None:
         """The active of a later epoch asks for the shard's address: it leads, we do not."""

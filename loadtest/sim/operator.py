@@ -56,5 +56,11 @@ class Operator:
 
     def promote(self, member: "Member", done: Callable[[str], None]) -> None:
         """Have this member lead its shard with what is there; then why not, or ""."""
-        self.promoted[member.name, member.shard.core.member] = None
-        member.shard.core.promote(done)
+        core = member.shard.core
+
+        def answered(why: str) -> None:
+            if not why:
+                self.promoted[member.name, core.member] = None
+            done(why)
+
+        core.promote(answered)

@@ -105,3 +105,49 @@ def test_a_new_active_takes_nobody_in_who_lacks_what_its_predecessor_acknowledge
     sim.network.heal()
     wait(sim, lambda: back.shard.core.member in key(sim).in_sync)
     assert "y" in back.shard.core.log.at_end()
+
+
+def test_who_dies_with_the_shard_just_begun_anew_does_not_bring_back_what_he_held_before() -> None:
+    """He had been out of sync when the shard stopped, and went on from its snapshot. He died when
+    he had the epoch and his journal had none of that: his old copy, under the same name, came back
+    as all there is, and what had been acknowledged since was gone."""
+    sim, active = world(nodes=2, journal="async")
+    (standby,) = standbys(sim, active)
+    run(sim, 500)  # his journal is whole
+    sim.network.cut(standby.node, active.node)
+    sim.network.cut(active.node, standby.node)
+    sim.store.away[standby.node] = None
+    wait(sim, lambda: len(key(sim).in_sync) == 1)
+    active.shard.handle(Add("x", "one"))
+    commit(sim, active)
+    active.process.leave(60_000)
+    wait(sim, lambda: not key(sim).active)
+    sim.store.away.clear()
+    wait(sim, lambda: node_of(key(sim).active) == standby.node)
+    sim.crash(standby.node, 50)
+    run(sim, 5_000)
+
+    assert sim.leader(SHARD) is None
+    assert sim.counts["shard waits"] == 1
+
+
+def test_who_dies_while_he_is_promoted_does_not_go_on_with_less_by_himself() -> None:
+    """He had won the epoch that a person gave him, and his journal had the same name and records:
+    it came back as if nothing were missing, and nobody was told that something was."""
+    sim, active = world(nodes=2, journal="async")
+    (standby,) = standbys(sim, active)
+    run(sim, 500)
+    sim.network.cut(standby.node, active.node)
+    wait(sim, lambda: len(key(sim).in_sync) == 1)
+    active.shard.handle(Add("x", "one"))
+    commit(sim, active)
+    sim.crash(active.node, 60_000)
+    wait(sim, lambda: "shard waits" in sim.counts)
+    epoch = key(sim).epoch
+    sim.operator.promote(standby, lambda why: None)
+    wait(sim, lambda: key(sim).epoch > epoch)
+    sim.crash(standby.node, 50)
+    run(sim, 5_000)
+
+    assert sim.leader(SHARD) is None
+    assert sim.counts["shard waits"] == 2
