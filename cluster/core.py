@@ -332,7 +332,10 @@ class Core:
 
     def _keep(self) -> None:
         """The journal has what the log has, or will have: before anything is said of it."""
-        key = self.role.key if isinstance(self.role, Active) else self.key
+        role, key = self.role, self.key
+        if isinstance(role, Active):
+            key = role.key
+            self.clock.now(self._outside.now_ms())  # a journal's two times are of one moment
         in_sync = key.in_sync if key is not None and key.epoch == self.epoch else ()
         self.journal.keep(
             self.log, self.member, epoch=self.epoch, in_sync=in_sync, shard_ms=self.clock.last_ms

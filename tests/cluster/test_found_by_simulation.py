@@ -151,3 +151,22 @@ def test_who_dies_while_he_is_promoted_does_not_go_on_with_less_by_himself() -> 
 
     assert sim.leader(SHARD) is None
     assert sim.counts["shard waits"] == 2
+
+
+def test_a_journal_knows_the_shards_time_though_its_process_had_been_stopped() -> None:
+    """Woken up, it wrote a batch with Unix time of now and shard time of before, and died: when the
+    shard came back from that, time had gone back by as long as the process had stood still."""
+    sim, active = world(nodes=1, journal="async")
+    core = active.shard.core
+
+    def write_and_die() -> None:
+        core.append([])
+        core.flush()
+        sim.at(0, lambda: sim.crash("n1", 50))
+
+    active.process.at(1_000, write_and_die)  # the first thing that it does when it wakes up
+    run(sim, 990)
+    began_ms, before_ms = sim.now_ms, time_ms(active)
+    sim.pause("n1", 2_500)
+    time_after_ms = time_ms(successor(sim, active)) - before_ms
+    assert abs(time_after_ms - (sim.now_ms - began_ms)) < 100
