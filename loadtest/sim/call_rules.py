@@ -247,25 +247,28 @@ class CallRules:
         for fact in world.facts:
             if isinstance(fact, facts.Offered) and fact.shown in lost:
                 self.excused[fact.call] = None
-        log = [fact for fact in world.facts if fact.call not in self.excused]
-        verdict = judge(log)
         withdrawn = self._withdrawn()
         media_was_down = world.counts.get("fault: media restarts", 0)
-        for loss in verdict.lost:
+        for loss in judge(
+            world.facts
+        ).lost:  # what one who is excused did explains what another saw
+            if loss.call in self.excused:
+                continue
             is_refused = loss.reason == "refused" and loss.detail == "503"
             if is_refused and (media_was_down or world.counts.get("leave", 0)):
                 continue  # said so at once
             if loss.reason == "dropped" and loss.call in withdrawn:
                 continue  # he picked up as his time to do so was over
             world.rules.accuse(f"lost: {loss.who} {loss.reason} {loss.detail} ({loss.call})")
-        taken = judge([fact for fact in log if fact.call not in withdrawn])
+        passed = self.excused.keys() | withdrawn
+        taken = judge([fact for fact in world.facts if fact.call not in passed])
         for double in taken.doubled:
             if double.reason != "second_offer":  # that was judged when it came
                 world.rules.accuse(f"doubled: {double.who} {double.reason} {double.detail}")
-        self.is_eventful = verdict.answered > 0 or bool(self.excused)
-        world.answered = verdict.answered
+        self.is_eventful = taken.answered > 0 or bool(self.excused)
+        world.answered = taken.answered
         world.crossed = len(self.crossed.keys() - self.excused.keys())
-        # `verdict.overtaken` allows for less lateness than there is here: the order is looked at
+        # `overtaken` allows for less lateness than there is here: the order is looked at
         # in each step, where it is exact.
 
 

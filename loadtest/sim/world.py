@@ -205,11 +205,16 @@ class World(ABC):
             self.run_to(self.now_ms + REST_MS)
         end_ms = self.now_ms + (0 if self.journal == "off" and not self.far else SLOWLY_MS)
         self.run_to(self.now_ms + SETTLE_MS)
-        while self.now_ms < end_ms and any(self.rules.rest(shard) for shard in self.shards):
+        while self.now_ms < end_ms and not all(map(self._is_settled, self.shards)):
             self.run_to(self.now_ms + SETTLE_MS)
         for shard in self.shards:
             for what in self.rules.rest(shard):
                 self.rules.accuse(what)
+
+    def _is_settled(self, shard: str) -> bool:
+        history = self.rules.histories.get(shard)
+        is_old = history is not None and history.since_ms <= self.now_ms - SETTLE_MS
+        return is_old and not self.rules.rest(shard)
 
     # -- nodes -------------------------------------------------------------------------------------
 

@@ -1,0 +1,66 @@
+"""What the rules excuse, and what they do not; and how long a run goes on."""
+
+from random import Random
+
+import pytest
+
+from loadtest.facts import (
+    Answered,
+    AnyFact,
+    ByeReceived,
+    ByeSent,
+    Confirmed,
+    Heard,
+    Invited,
+    Joined,
+    Offered,
+    Over,
+)
+from loadtest.sim.calling import Calling
+from loadtest.sim.counting import SHARD
+from loadtest.sim.world import SETTLE_MS
+from tests.cluster.world import world
+
+
+def talk(hangs_up: str) -> list[AnyFact]:
+    """c1 talks to 1001 and gets a BYE; what 1001 sent, if anything, is not answered."""
+    found: list[AnyFact] = [
+        Joined(ms=0, who="1001", identity="a0"),
+        Invited(ms=1_000, who="c1", call="call-1", number="4001", identity="c1"),
+        Offered(ms=1_100, who="1001", call="offer-1", shown="c1"),
+        Answered(ms=1_200, who="1001", call="offer-1"),
+        Confirmed(ms=1_210, who="1001", call="offer-1"),
+        Answered(ms=1_220, who="c1", call="call-1"),
+        Heard(ms=1_300, who="1001", call="offer-1", what="c1"),
+        Heard(ms=1_300, who="c1", call="call-1", what="a0"),
+        ByeReceived(ms=4_310, who="c1", call="call-1"),
+        Over(ms=4_310, who="c1", call="call-1"),
+    ]
+    if hangs_up == "1001":
+        found.append(ByeSent(ms=4_300, who="1001", call="offer-1"))
+    return sorted(found, key=lambda fact: fact.ms)
+
+
+@pytest.mark.parametrize(
+    ("hangs_up", "accused"),
+    [
+        ("1001", []),
+        ("nobody", ["lost: c1 dropped got a BYE that no agent of his had sent (call-1)"]),
+    ],
+)
+def test_who_is_excused_still_explains_what_others_saw(hangs_up: str, accused: list[str]) -> None:
+    """The agent's call was open when the shard went on with less, and the caller's was not."""
+    sim = Calling(Random(1))
+    sim.facts = talk(hangs_up)
+    sim.call_rules.excused["offer-1"] = None
+    sim.call_rules._judge()
+    assert sim.rules.broken == accused
+
+
+def test_a_run_goes_on_for_a_while_after_a_shard_began_anew() -> None:
+    sim, _ = world(journal="async")
+    for node in sim.names:
+        sim.crash(node, 50, reboot=True)
+    sim.settle()
+    assert sim.counts["promoted"] == 1
+    assert sim.now_ms >= sim.rules.histories[SHARD].since_ms + SETTLE_MS
