@@ -5,6 +5,7 @@ not be ended yet, because it holds the only copy, it is as soon as it may.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cluster.store import decode_key, node_of
@@ -153,7 +154,7 @@ class Faults:
                 self._hand_over(node, in_vain=True)
             case "leave":
                 if node in world.alive and len(world.alive) > 1:
-                    world.alive[node].leave(back_ms)
+                    world.alive[node].told_to_leave(back_ms)
             case "all":
                 if draw.random() < ALL:
                     for name in world.names:
@@ -161,7 +162,7 @@ class Faults:
             case "stop all":
                 if draw.random() < ALL:
                     for process in list(world.alive.values()):
-                        process.leave(back_ms + 3_000)
+                        process.told_to_leave(back_ms + 3_000)
             case "every process":
                 self._crash_all(back_ms)
             case "last copies":  # who is in sync, and nobody else
@@ -218,7 +219,8 @@ class Faults:
         for member in process.members.values() if process is not None else ():
             successors = member.shard.core.successors()
             if successors and member.shard.serving:
-                member.hand_over(successors[0])
+                give = partial(member.hand_over, successors[0])
+                member.process.at(0, give)
                 if in_vain:
                     world.store.away[successors[0]] = None
 

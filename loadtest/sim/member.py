@@ -211,14 +211,14 @@ class Member:
             self._part(self.now_ms() + PART_MS, again)
 
         def stopped(won: bool) -> None:
-            self.has_left = won
-            if not won:
-                self.process.at(TURN_MS, again)
+            self.process.at(TURN_MS, again)
 
         def asked(found: Found | None) -> None:
             key: ShardKey | None = None if found is None else decode_key(found[1])
             self.has_left = found is not None and (key is None or core.member not in key.in_sync)
-            if not self.has_left:
+            if self.has_left:
+                shard.retire()
+            else:
                 self.process.at(LEAVE_MS, again)
 
         match shard.state().role:
@@ -236,6 +236,7 @@ class Member:
                 core.leave()
                 self.read(asked)
             case "stopped":
+                shard.retire()
                 self.has_left = True
             case _:
                 self.process.at(TURN_MS, again)

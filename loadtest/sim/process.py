@@ -70,7 +70,6 @@ class Process:
         self.is_alive = False
         for member in self.members.values():
             member.storage.died()
-            self.world.released(member)
             self.world.let_go(member, "")
 
     def _tick(self) -> None:
@@ -158,6 +157,10 @@ class Process:
             member.shard.core.link_down(node)
 
     # -- stopping in order -------------------------------------------------------------------------
+
+    def told_to_leave(self, back_ms: float) -> None:
+        """SIGTERM: it does once it runs, if it is stopped just now."""
+        self.at(0, lambda: self.leave(back_ms))
 
     def leave(self, back_ms: float) -> None:
         """Hand over what others can take, leave a snapshot of the rest, and end."""
