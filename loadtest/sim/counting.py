@@ -22,7 +22,7 @@ KEYS = ("x", "y", "z")
 TIMERS = ("t", "u", "v")
 NODES = ((3, 0), (3, 0), (3, 0), (5, 0), (4, 1))
 """How many, and how many of them are far ones."""
-JOURNALS = ("off", "async", "async", "sync")
+JOURNALS = ("off", "async", "async", "sync", "sync")
 COPIES = 3
 OPS = 40
 END_MS = 12_000

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 BACK_MS = (50, 300, 1_000)
 """A node that died is started again so much later."""
-PAUSE_MS = (100, 600, 2_500)
+PAUSE_MS = (100, 300, 600, 2_500)
+HEAL_MS = (200, 320, 500, 1_500)
+"""Some are just over as somebody is suspected."""
 INSIST_MS = 500
-HEAL_MS = (200, 500, 1_500)
 VAIN_MS = 1_200
 """A hand-over in vain lasts longer than it is waited for."""
 BREAK_MS = (300, 1_000)
@@ -42,8 +43,11 @@ KINDS = (
     "deaf",
     "store away",
     "store away for all",
+    "store mute",
     "heal",
     "hand over",
+    "hand over and crash",
+    "hand over in vain",
     "hand over in vain",
     "leave",
     "all",
@@ -146,10 +150,15 @@ class Faults:
                 world.store.away[node] = None
             case "store away for all":
                 world.store.away |= dict.fromkeys(world.names)
+            case "store mute":  # it does what it is asked for, and nobody hears of it
+                world.store.mute[node] = None
             case "heal":
                 self._heal()
             case "hand over":
                 self._hand_over(node)
+            case "hand over and crash":  # who took it goes just after
+                for successor in self._hand_over(node):
+                    world.at(draw.choice((40, 80)), lambda n=successor: self._crash(n, back_ms))  # type: ignore[misc]
             case "hand over in vain":
                 self._hand_over(node, in_vain=True)
             case "leave":
@@ -212,17 +221,20 @@ class Faults:
         members = [member for key in keys if key is not None for member in key.in_sync]
         return list(dict.fromkeys(map(node_of, members)))
 
-    def _hand_over(self, node: str, *, in_vain: bool = False) -> None:
-        """`in_vain`: the successor cannot reach the store."""
+    def _hand_over(self, node: str, *, in_vain: bool = False) -> list[str]:
+        """To whom, as soon as it runs. `in_vain`: the successor cannot reach the store."""
         world = self._world
         process = world.alive.get(node)
+        asked: dict[str, None] = {}
         for member in process.members.values() if process is not None else ():
             successors = member.shard.core.successors()
             if successors and member.shard.serving:
                 give = partial(member.hand_over, successors[0])
                 member.process.at(0, give)
+                asked[successors[0]] = None
                 if in_vain:
                     world.store.away[successors[0]] = None
+        return list(asked)
 
     def _heal(self) -> None:
         self._world.network.heal()

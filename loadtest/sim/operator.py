@@ -25,7 +25,8 @@ class Operator:
     def _look(self) -> None:
         world = self._world
         world.at(LOOK_MS, self._look)
-        if len(world.alive) == len(world.names) and not world.paused and not world.store.away:
+        is_calm = not (world.paused or world.store.away or world.store.mute)
+        if is_calm and len(world.alive) == len(world.names):
             for shard in world.shards:
                 self._look_after(shard)
 
