@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from loadtest.sim.play import CORE, TAIL, WHOLE, Summary
 from tests.loadtest.sim.planted import CORE as BUGS
 from tests.loadtest.sim.planted import planted
 
+KEEPLINE = Path(sys.executable).with_name("keepline")
 CORE_SEEDS = 2_000
 WHOLE_SEEDS = 200
 
@@ -53,7 +55,7 @@ def test_no_seed_of_the_whole_runtime_breaks_a_rule() -> None:
 def test_a_seed_repeats_itself_to_the_byte_whatever_the_order_of_sets(level: str) -> None:
     logs = [
         subprocess.run(
-            ["keepline", "sim", "--seed", "3", *(["--core"] if level == CORE else [])],
+            [KEEPLINE, "sim", "--seed", "3", *(["--core"] if level == CORE else [])],
             env=os.environ | {"PYTHONHASHSEED": seed},
             capture_output=True,
             check=True,
@@ -103,7 +105,7 @@ def test_seeds_run_until_the_time_is_over() -> None:
 
 def test_who_is_killed_leaves_no_process_that_runs_on(tmp_path: Path) -> None:
     with (tmp_path / "out").open("wb") as out:
-        sim = subprocess.Popen(["keepline", "sim", "--core", "--seconds", "300"], stdout=out)
+        sim = subprocess.Popen([KEEPLINE, "sim", "--core", "--seconds", "300"], stdout=out)
     try:
         until(lambda: len(children(sim.pid)) >= 2)
         workers = children(sim.pid)
