@@ -62,7 +62,7 @@ def judge(world: "World", member: "Member", old: "History", before: ShardKey) ->
     core = member.shard.core
     shard, name = member.name, core.member
     told = began.take(dict(core.log.records))
-    if told is None:
+    if told is None or told.epoch < core.epoch:  # of a beginning before this one, as yet untold
         is_stopped = before.snapshot is not None
         end = old.end if is_stopped or member.left is None else member.left.end
         tail = world.rules.written.between(shard, old, end, core.log.records)

@@ -19,7 +19,7 @@ from loadtest.facts import (
 from loadtest.sim.calling import Calling
 from loadtest.sim.counting import SHARD
 from loadtest.sim.world import SETTLE_MS
-from tests.cluster.world import world
+from tests.cluster.world import run, wait, world
 
 
 def talk(hangs_up: str) -> list[AnyFact]:
@@ -64,3 +64,19 @@ def test_a_run_goes_on_for_a_while_after_a_shard_began_anew() -> None:
     sim.settle()
     assert sim.counts["promoted"] == 1
     assert sim.now_ms >= sim.rules.histories[SHARD].since_ms + SETTLE_MS
+
+
+def test_who_was_promoted_and_dies_before_his_machine_is_told_is_not_promoted_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """His journal says that the shard went on with less: by a person's word, an epoch ago."""
+    sim, _ = world(nodes=1, journal="async")
+    run(sim, 500)  # its journal is whole
+    sim.crash("n1", 50, reboot=True)
+    with monkeypatch.context() as patched:  # its address does not come: it does not serve
+        patched.setattr(sim, "move_address", lambda member, old_active, moved: None)
+        wait(sim, lambda: "went on with less" in sim.counts, 10_000)
+        run(sim, 500)
+    sim.crash("n1", 50)
+    wait(sim, lambda: sim.leader(SHARD) is not None, 10_000)
+    assert sim.counts["went on with less"] == sim.counts["came back"] == 1
