@@ -62,6 +62,10 @@ class CallRules:
         """Shards that have gone on with records of a moment before."""
         self.excused: dict[str, None] = {}
         """Call-IDs of calls that died with every copy of their shard."""
+        self._over: dict[str, None] = {}
+        """Call-IDs of calls that are over, as their phones saw it."""
+        self._again: dict[str, int] = {}
+        """Of those the ones that a promotion brought back, out of old records, and when."""
         self.crossed: dict[str, None] = {}
         """Call-IDs of calls that were under way when another node came to lead their shard."""
 
@@ -162,13 +166,24 @@ class CallRules:
 
     def noted(self, fact: AnyFact) -> None:
         """A phone has seen something."""
-        if isinstance(fact, facts.Offered) and fact.call in self.excused:
-            # Out of old records: he has had it before, and nobody may be there to take it back.
-            self._hang_up([one for one in self._world.people if one.human.who == fact.who])
-        if isinstance(fact, facts.DoubleOffer) and fact.busy not in self.excused:
-            self._world.rules.accuse(
-                f"{fact.who} is offered {fact.call} while {fact.state} in {fact.busy}"
-            )
+        match fact:
+            case facts.Over():
+                self._over[fact.call] = None
+            case facts.Offered():
+                called = [one for one in self._world.people if one.human.who == fact.who]
+                is_promoted = any(self._world.shard_of(one) in self._promoted for one in called)
+                if is_promoted and fact.call in self._over:
+                    self._again.setdefault(fact.call, fact.ms)
+                if fact.call in self.excused or fact.call in self._again:
+                    # He has had it before: his phone may take its CANCEL for the one of then.
+                    self._hang_up(called)
+            case facts.DoubleOffer():
+                if fact.busy not in self.excused and fact.busy not in self._again:
+                    self._world.rules.accuse(
+                        f"{fact.who} is offered {fact.call} while {fact.state} in {fact.busy}"
+                    )
+            case _:
+                pass
 
     # -- at the end --------------------------------------------------------------------------------
 
@@ -224,6 +239,9 @@ class CallRules:
             if (fact["call"], fact["agent"]) in failed
         }
 
+    def _is_of_old_records(self, fact: AnyFact) -> bool:
+        return fact.call in self._again and fact.ms >= self._again[fact.call]
+
     def _has_lost(self, person: "Person") -> bool:
         return isinstance(person.human, Caller) and person.human.call in self.excused
 
@@ -247,11 +265,11 @@ class CallRules:
         for fact in world.facts:
             if isinstance(fact, facts.Offered) and fact.shown in lost:
                 self.excused[fact.call] = None
+        log = [fact for fact in world.facts if not self._is_of_old_records(fact)]
         withdrawn = self._withdrawn()
         media_was_down = world.counts.get("fault: media restarts", 0)
-        for loss in judge(
-            world.facts
-        ).lost:  # what one who is excused did explains what another saw
+        # All of it: what one who is excused did explains what another saw.
+        for loss in judge(log).lost:
             if loss.call in self.excused:
                 continue
             is_refused = loss.reason == "refused" and loss.detail == "503"
@@ -261,7 +279,7 @@ class CallRules:
                 continue  # he picked up as his time to do so was over
             world.rules.accuse(f"lost: {loss.who} {loss.reason} {loss.detail} ({loss.call})")
         passed = self.excused.keys() | withdrawn
-        taken = judge([fact for fact in world.facts if fact.call not in passed])
+        taken = judge([fact for fact in log if fact.call not in passed])
         for double in taken.doubled:
             if double.reason != "second_offer":  # that was judged when it came
                 world.rules.accuse(f"doubled: {double.who} {double.reason} {double.detail}")

@@ -7,9 +7,11 @@ import pytest
 from loadtest.facts import (
     Answered,
     AnyFact,
+    ByeAnswered,
     ByeReceived,
     ByeSent,
     Confirmed,
+    DoubleOffer,
     Heard,
     Invited,
     Joined,
@@ -53,6 +55,37 @@ def test_who_is_excused_still_explains_what_others_saw(hangs_up: str, accused: l
     sim = Calling(Random(1))
     sim.facts = talk(hangs_up)
     sim.call_rules.excused["offer-1"] = None
+    sim.call_rules._judge()
+    assert sim.rules.broken == accused
+
+
+@pytest.mark.parametrize(
+    ("promoted", "accused"),
+    [
+        (["s1"], []),
+        (
+            [],
+            [
+                "1001 is offered offer-2 while ringing in offer-1",
+                "lost: 1001 unfinished  (offer-1)",
+            ],
+        ),
+    ],
+)
+def test_a_call_that_old_records_offer_again_is_judged_as_it_was(
+    promoted: list[str], accused: list[str]
+) -> None:
+    """It was over when the shard went on with less. The phone rings again, takes the CANCEL for the
+    one that it has had, and rings until somebody is tired of it."""
+    sim = Calling(Random(1))
+    sim.facts.clear()
+    for fact in talk("1001"):
+        sim.noted(fact)
+    sim.noted(ByeAnswered(ms=4_320, who="1001", call="offer-1", status=200))
+    sim.noted(Over(ms=4_320, who="1001", call="offer-1"))
+    sim.call_rules._promoted |= dict.fromkeys(promoted)
+    sim.noted(Offered(ms=9_000, who="1001", call="offer-1", shown="c1"))
+    sim.noted(DoubleOffer(ms=9_500, who="1001", call="offer-2", busy="offer-1", state="ringing"))
     sim.call_rules._judge()
     assert sim.rules.broken == accused
 
