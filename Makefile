@@ -52,13 +52,14 @@ needs: ; @\
 	command -v prometheus-alertmanager >/dev/null || want="$$want prometheus-alertmanager"; \
 	test -e /usr/share/java/zookeeper.jar || want="$$want libzookeeper-java"; \
 	test -x /usr/sbin/snmpd || want="$$want snmpd"; \
+	test -x /usr/sbin/snmptrapd || want="$$want snmptrapd"; \
 	command -v snmpinform >/dev/null || want="$$want snmp"; \
 	command -v ip >/dev/null || want="$$want iproute2"; \
 	test -n "$$want" || exit 0; \
 	install="apt-get install --yes --no-install-recommends$$want"; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$install >/dev/null || exit 1; \
-		for service in etcd prometheus-alertmanager snmpd; do case "$$want" in *$$service*) \
+		for service in etcd prometheus-alertmanager snmpd snmptrapd; do case "$$want" in *$$service*) \
 			! [ -d /run/systemd/system ] || systemctl --quiet disable --now $$service;; esac; done; \
 	else echo "missing for the tests; install it with: sudo $$install" >&2; fi
 
