@@ -50,6 +50,7 @@ needs: ; @\
 	command -v etcd >/dev/null || want="$$want etcd-server"; \
 	command -v java >/dev/null || want="$$want default-jre-headless"; \
 	command -v prometheus-alertmanager >/dev/null || want="$$want prometheus-alertmanager"; \
+	command -v prometheus >/dev/null || want="$$want prometheus"; \
 	test -e /usr/share/java/zookeeper.jar || want="$$want libzookeeper-java"; \
 	test -x /usr/sbin/snmpd || want="$$want snmpd"; \
 	test -x /usr/sbin/snmptrapd || want="$$want snmptrapd"; \
@@ -59,7 +60,7 @@ needs: ; @\
 	install="apt-get install --yes --no-install-recommends$$want"; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$install >/dev/null || exit 1; \
-		for service in etcd prometheus-alertmanager snmpd snmptrapd; do case "$$want" in *$$service*) \
+		for service in etcd prometheus prometheus-alertmanager snmpd snmptrapd; do case "$$want " in *" $$service "*|*" $$service-server "*) \
 			! [ -d /run/systemd/system ] || systemctl --quiet disable --now $$service;; esac; done; \
 	else echo "missing for the tests; install it with: sudo $$install" >&2; fi
 

@@ -29,11 +29,13 @@ def samples(shard: GatewayShard, run: Shard) -> Iterator[Sample]:
     for one in alarms:
         if is_raised(one):
             label = site | {"path": one.path, "condition": one.condition, "severity": one.severity}
-            yield Sample("keepline_gateway_alarm", 1, label)
+            yield Sample("keepline_gateway_alarm_raised", 1, label)
     for name, device in list(shard.watched.devices.items()):
-        known = shard.known.get(name, Known())
+        known = shard.known.get(name)
+        if known is None:
+            continue  # it was not asked yet
         label = site | {"gateway": name}
-        yield Sample("keepline_gateway_answers", float(known.at_ms > 0 and not known.missed), label)
+        yield Sample("keepline_gateway_up", float(not known.missed), label)
         for number in device.spans:
             yield from of_span(known, number, label | {"span": str(number)})
     records = list(run.records.values())
@@ -45,18 +47,21 @@ def samples(shard: GatewayShard, run: Shard) -> Iterator[Sample]:
     waiting = [one for one in records if isinstance(one, Notice)]
     for name in shard.watched.receivers:
         left = sum(name in one.waiting for one in waiting)
-        yield Sample("keepline_receiver_waiting", left, site | {"receiver": name})
+        yield Sample("keepline_receiver_waiting_messages", left, site | {"receiver": name})
     yield from of_poller(shard)
 
 
 def of_span(known: Known, number: int, label: dict[str, str]) -> Iterator[Sample]:
-    """Seconds of the running 15 minutes, and availability of the kept day (ITU-T G.826)."""
-    line = known.reading.spans.get(number) if known.reading else None
+    """Seconds of the running 15 minutes, and availability of the kept day (ITU-T G.826).
+
+    Of a gateway that does not answer the running ones are not known.
+    """
+    line = known.reading.spans.get(number) if known.reading and not known.missed else None
     if line is not None and line.current is not None:
         current: Counters = line.current
         for name in SECONDS:
             value = getattr(current, name)
-            yield Sample("keepline_e1_seconds", value, label | {"kind": name})
+            yield Sample("keepline_e1_current_seconds", value, label | {"kind": name})
     rows = known.rows.get(number, [])
     day = availability(rows)
     if day.percent is not None:
@@ -73,9 +78,9 @@ def of_poller(shard: GatewayShard) -> Iterator[Sample]:
     site = {"site": shard.site}
     for kind in ("answered", "partial", "silent", "refused", "unknown"):
         value = getattr(counted, kind)
-        yield Sample("keepline_polls_total", value, site | {"result": kind})
+        yield Sample("keepline_gateway_polls_total", value, site | {"result": kind})
     for kind, value in counted.traps.items():
-        yield Sample("keepline_traps_total", value, site | {"result": kind})
-    yield Sample("keepline_traps_lost_total", counted.trap_drops, site)
-    yield Sample("keepline_trap_buffer_bytes", counted.trap_rcvbuf, site)
-    yield Sample("keepline_poll_lag_seconds", counted.lag_worst_ms / 1_000, site)
+        yield Sample("keepline_gateway_traps_total", value, site | {"result": kind})
+    yield Sample("keepline_gateway_traps_lost_total", counted.trap_drops, site)
+    yield Sample("keepline_gateway_trap_buffer_bytes", counted.trap_rcvbuf, site)
+    yield Sample("keepline_gateway_poll_lag_seconds", counted.lag_ms / 1_000, site)

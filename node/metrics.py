@@ -35,20 +35,20 @@ HELP = {
     "keepline_refused_total": "Calls that the role of the caller's certificate does not allow",
     "keepline_alarms": "Alarms that stand",
     "keepline_gateway_alarms": "Raised alarms of a site's gateways by severity",
-    "keepline_gateway_alarm": "1 for each raised alarm: what is wrong with which object",
-    "keepline_gateway_answers": "1 if the gateway answered the last poll, at least in part",
-    "keepline_e1_seconds": "Errored (es), severely errored (ses, sefs), unavailable (uas) seconds "
-    "of the running 15 minutes",
-    "keepline_e1_day_seconds": "The same of the intervals of the last day",
+    "keepline_gateway_alarm_raised": "1 for each raised alarm: what is wrong with which object",
+    "keepline_gateway_up": "1 if the gateway answered the last poll, at least in part",
+    "keepline_e1_current_seconds": "Errored (es), severely errored (ses, sefs), unavailable (uas) "
+    "seconds of the running 15 minutes",
+    "keepline_e1_day_seconds": "The same seconds of the intervals of the last day",
     "keepline_e1_availability_ratio": "Available time of the last day (ITU-T G.826)",
-    "keepline_trunk_channels": "Channels that call routing may use",
-    "keepline_trunk_channels_declared": "Channels there are if all is well",
-    "keepline_receiver_waiting": "Messages that a receiver of alarms does not have yet",
-    "keepline_polls_total": "Polls of gateways by what came of them",
-    "keepline_traps_total": "Traps and informs by what became of them",
-    "keepline_traps_lost_total": "Traps and informs that the kernel dropped",
-    "keepline_trap_buffer_bytes": "Socket buffer that was obtained for traps",
-    "keepline_poll_lag_seconds": "How late the polling process was at most since it started",
+    "keepline_trunk_channels": "Channels of the trunk that call routing may use",
+    "keepline_trunk_channels_declared": "Channels of the trunk if all is well",
+    "keepline_receiver_waiting_messages": "Messages that a receiver of alarms does not have yet",
+    "keepline_gateway_polls_total": "Polls of gateways by what came of them",
+    "keepline_gateway_traps_total": "Traps and informs by what became of them",
+    "keepline_gateway_traps_lost_total": "Traps and informs that the kernel dropped",
+    "keepline_gateway_trap_buffer_bytes": "Socket buffer that was obtained for traps",
+    "keepline_gateway_poll_lag_seconds": "How late the polling process was at most in the last 5 s",
 }
 
 

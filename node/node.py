@@ -131,7 +131,8 @@ class Node:
         self.between = Between(self.host, security, calls=lambda: self.centre.shards)
         self.gateways = Gateways(self.host, self.following.gateways)
         self._cluster = ""
-        self._gateway_samples: list[Sample] = []
+        self._gateway_samples: dict[str, list[Sample]] = {}
+        """By shard of alarms."""
         self.inbox = SocketInbox(inbox_of(member_id(options.name, self.host.incarnation)))
         self.mover = BindDriver(
             me=this_process(options.name, self.host.incarnation, options.listen, wall_ms()),
@@ -626,19 +627,22 @@ class Node:
             samples.append(Sample("keepline_refused_total", times, {"role": role}))
         samples.append(Sample("keepline_loop_lag_seconds", self.host.loop_late_max_ms / 1000, {}))
         self.host.loop_late_max_ms = 0
-        samples += self._gateway_samples
+        for gateways, _ in self.gateways.served():  # who has left is told of by another node
+            samples += self._gateway_samples.get(gateways.name, ())
         samples.append(Sample("keepline_alarms", len(self._alarms(missing)), {}))
         self.metrics.samples = samples
 
     async def _sample_gateways(self) -> None:
         """They may be many: some at a time, so that no call waits for them."""
         while True:
-            found = []
+            found = {}
             for shard, run in list(self.gateways.served()):
+                samples = []
                 for n, sample in enumerate(gateway_metrics.samples(shard, run)):
-                    found.append(sample)
+                    samples.append(sample)
                     if n % SAMPLES_AT_ONCE == 0:
                         await asyncio.sleep(0)
+                found[shard.name] = samples
             self._gateway_samples = found
             await asyncio.sleep(SAMPLE_GATEWAYS_S)
 

@@ -126,6 +126,7 @@ class Service:
 
     def counted(self, watcher: Watcher) -> Counted:
         found = watcher.counted
+        found.lag_ms = watcher.late_ms(COUNTED_S)
         if self._port is not None and self._desk is not None:
             found.traps = dict(self._desk.counts)
             found.trap_rcvbuf, found.trap_drops = self._port.rcvbuf, self._port.dropped

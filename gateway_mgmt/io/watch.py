@@ -57,6 +57,8 @@ class Counted(msgspec.Struct, tag="counted"):
     traps: dict[str, int] = {}
     trap_rcvbuf: int = 0
     trap_drops: int = 0
+    lag_ms: float = 0
+    """How late the loop was at most in the last seconds."""
 
 
 class Watcher:
@@ -149,6 +151,10 @@ class Watcher:
         """Ask this device now, if it was not just asked."""
         self._schedule.poke(hint.device, self._now_ms())
         self._wake.set()
+
+    def late_ms(self, last_s: float) -> float:
+        """How late our loop was at most in so many seconds until now."""
+        return self._lag.since_ms(self._loop.time() - last_s)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(work)
