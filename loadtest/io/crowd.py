@@ -3,43 +3,23 @@
 All callers share one SIP port; each agent's phone has its own.
 """
 
-import asyncio
 import os
 import random
 import resource
-import time
 from collections import deque
-from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import islice
-from typing import assert_never
 
 import msgspec
 
 from loadtest import facts, identity, scenario
 from loadtest.agent import Agent, AgentPlan
 from loadtest.caller import Answered, Caller, CallerPlan, Dialling, Talking, Waiting
-from loadtest.effects import (
-    Acked,
-    Ask,
-    Direct,
-    Effect,
-    Event,
-    HangUp,
-    Hears,
-    Hush,
-    Note,
-    Press,
-    Probe,
-    Release,
-    Reply,
-    Speak,
-    Start,
-    Tick,
-)
+from loadtest.effects import HangUp, Probe, Release, Start
 from loadtest.facts import AnyFact
 from loadtest.figures import figures
 from loadtest.io.audio import AudioEngine, Line
+from loadtest.io.stage import ENDING_MS_MAX, LINGER_MS, TOMB_MS, Stage
 from loadtest.io.station import AgentStation, CallersStation, Person, Station
 from loadtest.leg import Phone
 from loadtest.options import AgentAddress, Options
@@ -48,27 +28,18 @@ from loadtest.verdict import Verdict, judge
 from sip.io.udp import Port
 from sip.uri import Address
 
-TICK_MS = 10
-TOMB_MS = 32_000
-"""A finished call's phone still acknowledges what is repeated (64*T1)."""
 PROBE_LOOK = 16
 """Calls that are looked at for one that can be asked for a sign of life, in one tick."""
 FLUSH_MS = 1_000
-LINGER_MS = 1_200
-"""After the last call: repeats of the other side's last messages still get their answer."""
-ENDING_MS_MAX = 36_000
-"""After everybody was told to hang up: a BYE that gets no answer is given up after 32 s."""
 
 
-class Crowd:
+class Crowd(Stage):
     """The people of one run. Everything happens on one event loop; `start` must run on it."""
 
     def __init__(self, options: Options) -> None:
+        super().__init__(AudioEngine(identity.Ears(), options.rtp_ports) if options.rtp else None)
         self.options = options
-        self.loop = asyncio.get_running_loop()
         self.log: list[AnyFact] = []
-        self.audio = AudioEngine(identity.Ears(), options.rtp_ports) if options.rtp else None
-        self.faults: list[Exception] = []
         self._draw = random.Random(options.seed)  # behaviour, not secrets
         self._salt = os.urandom(5).hex()
         self._made = 0
@@ -79,8 +50,6 @@ class Crowd:
         self._callers_over = 0
         self._tombs: deque[tuple[int, Person]] = deque()
         self._to_come: list[tuple[int, int, Person]] = []
-        self._due: list[tuple[int, int, Person]] = []
-        self._turn = 0
         self._flush_ms = 0
         self._strays = 0
         self._start_ms = self.now_ms()
@@ -88,19 +57,7 @@ class Crowd:
         self._probed: deque[str] | None = None
         self._closing_ms: int | None = None
         self._quiet_ms: int | None = None
-        self._handle: asyncio.TimerHandle | None = None
-        self._next_tick_ms = 0
-        self.done = asyncio.Event()
         self._callers_station = CallersStation(self, (options.address, 0))
-
-    def now_ms(self) -> int:
-        """The monotonic clock in whole milliseconds."""
-        return time.monotonic_ns() // 1_000_000
-
-    def failed(self, fault: Exception) -> None:
-        """A step raised: a bug of the simulation, which makes its verdict worthless."""
-        self.faults.append(fault)
-        self.done.set()
 
     # -- who is there ------------------------------------------------------------------------------
 
@@ -114,10 +71,7 @@ class Crowd:
         self._start_ms = self.now_ms()
         for caller in everybody.callers:
             self._expect(caller)
-        self._next_tick_ms = self.now_ms()
-        if self.audio is not None:
-            self.audio.begin()
-        self._wake()
+        self.begin()
 
     def call(self, count: int, rate: float) -> None:
         """More callers, drawn as the others were, from now on at `rate` a second."""
@@ -178,62 +132,11 @@ class Crowd:
             self._sink = Port.bind((self.options.address, 0))
         return Phone(sip, self._sink.address, has_audio=False), None
 
-    # -- steps and what they ask for ---------------------------------------------------------------
+    # -- what becomes of them ----------------------------------------------------------------------
 
-    def step(self, person: Person, event: Event) -> None:
-        """Let somebody react to an event, and do what he wants done."""
-        now_ms = self.now_ms()
-        try:
-            for effect in person.human.step(event, now_ms):
-                self._perform(person, effect, now_ms)
-        except Exception as fault:  # noqa: BLE001  # told by the report, ends the run
-            self.failed(fault)
-            return
-        deadline_ms = person.human.deadline_ms
-        if deadline_ms is not None and (person.due_ms is None or deadline_ms < person.due_ms):
-            person.due_ms = deadline_ms
-            self._turn += 1
-            heappush(self._due, (deadline_ms, self._turn, person))
-
-    def _perform(self, person: Person, effect: Effect, now_ms: int) -> None:
-        layer, line, audio = person.station.layer, person.line, self.audio
-        match effect:
-            case Ask(method, branch, datagram, dst):
-                layer.request(method, branch, datagram, dst, now_ms)
-            case Reply(origin, status, datagram):
-                layer.respond(origin, status, datagram, now_ms)
-            case Direct(datagram, dst):
-                layer.send(datagram, dst)
-            case Acked(origin):
-                layer.acked(origin)
-            case Note(fact):
-                self.note(fact)
-                if isinstance(fact, facts.Over) and isinstance(person.human, Caller):
-                    self._bury(person, now_ms)
-            case Speak():
-                if audio is not None and line is not None:
-                    audio.speak(line, effect, self._hearer(person))
-            case Hush():
-                self._hush(person)
-            case Press(_, digits):
-                if line is not None:
-                    line.press(digits)
-            case _:
-                assert_never(effect)
-
-    def _hearer(self, person: Person) -> Callable[[str, str], None]:
-        return lambda call, what: self.step(person, Hears(call, what))
-
-    def _hush(self, person: Person) -> None:
-        if self.audio is None or person.line is None:
-            return
-        heard = self.audio.finish(person.line, person.human.who)
-        if heard is not None:
-            self.note(heard)
-
-    def _bury(self, person: Person, now_ms: int) -> None:
+    def bury(self, person: Person, now_ms: int) -> None:
         """A caller's call is over; for a while he is there to acknowledge what is repeated."""
-        self._hush(person)
+        self.hush(person)
         if self.audio is not None and person.line is not None:
             self.audio.close(person.line)
             self._strays += person.line.strays
@@ -250,36 +153,10 @@ class Crowd:
 
     # -- time --------------------------------------------------------------------------------------
 
-    def _wake(self) -> None:
-        try:
-            self._work()
-        except Exception as fault:  # noqa: BLE001  # told by the report, ends the run
-            self.failed(fault)
-
-    def _work(self) -> None:
-        now_ms = self.now_ms()
-        if self.audio is not None:
-            self.audio.tick()
-        if now_ms >= self._next_tick_ms:
-            self._next_tick_ms = now_ms + TICK_MS
-            self._tick(now_ms)
-        if self.done.is_set():
-            return
-        if self.audio is not None:
-            self._handle = self.loop.call_at(
-                max(self.audio.next_tick_s(), self.loop.time() + 0.0005), self._wake
-            )
-        else:
-            self._handle = self.loop.call_later(TICK_MS / 1_000, self._wake)
-
-    def _tick(self, now_ms: int) -> None:
+    def tick(self, now_ms: int) -> None:
         while self._to_come and self._to_come[0][0] <= now_ms:
             self._dial(heappop(self._to_come)[2])
-        while self._due and self._due[0][0] <= now_ms:
-            due_ms, _, person = heappop(self._due)
-            if person.due_ms == due_ms:
-                person.due_ms = None
-                self.step(person, Tick())
+        self.wake_due(now_ms)
         while self._tombs and self._tombs[0][0] <= now_ms:
             self._callers_station.forget(self._tombs.popleft()[1])
         if self._file is not None and now_ms >= self._flush_ms:
@@ -441,8 +318,7 @@ class Crowd:
         """Give all ports and files up; the log is whole now."""
         self.done.set()
         self.note(self._late())
-        if self._handle is not None:
-            self._handle.cancel()
+        self.cease()
         for station in self._stations():
             station.close()
         if self._sink is not None:
