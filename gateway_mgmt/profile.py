@@ -14,6 +14,7 @@ from gateway_mgmt.profile_errors import fault, in_words, line_of
 MAX_BYTES = 1 << 18
 
 Oid = Annotated[str, msgspec.Meta(pattern=r"^1(\.(0|[1-9][0-9]{0,9})){3,60}$")]
+Index = Annotated[str, msgspec.Meta(pattern=r"^(0|[1-9][0-9]{0,9})(\.(0|[1-9][0-9]{0,9})){0,9}$")]
 Named = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 
 
@@ -29,6 +30,8 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The row of span 1; the others follow. None: the row is the span's line index."""
     conditions: dict[int, str] = {}
     """What a value says is wrong. A value that is not here says that nothing of these is."""
+    then: Index | None = None
+    """What follows the row, where the table's index is longer."""
 
 
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -76,7 +76,7 @@ def watched(device: Device) -> list[int]:
 def own_oid(profile: Profile, name: str, number: int, span: Span) -> str:
     column = profile.spans[name]
     row = span.index if column.first is None else column.first + number - 1
-    return f"{column.oid}.{row}"
+    return f"{column.oid}.{row}" if column.then is None else f"{column.oid}.{row}.{column.then}"
 
 
 def chunks(asked: Sequence[str], profile: Profile) -> Iterator[Sequence[str]]:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway_mgmt.inventory import Span
 from gateway_mgmt.io.profiles import load_folder, load_profile, shipped
-from gateway_mgmt.profile import Profile, ProfileError, read_profile
+from gateway_mgmt.profile import Column, Profile, ProfileError, read_profile
+from gateway_mgmt.reading import own_oid
 
 
 def test_the_shipped_profiles_are_sound() -> None:
@@ -66,6 +68,19 @@ def test_a_typing_error_names_file_and_field(text: bytes, wrong: str) -> None:
         read_profile(text, "x.yaml")
     assert str(error.value).startswith(wrong)
     assert "\n" not in str(error.value)
+
+
+def test_a_column_names_a_row_for_each_span_and_what_follows_it() -> None:
+    columns = {
+        "own": Column("1.3.6.1"),
+        "first": Column("1.3.6.2", first=0),
+        "then": Column("1.3.6.3", first=1, then="0.7"),
+    }
+    profile, span = Profile("x", spans=columns), Span(index=40)
+    asked = [own_oid(profile, name, 2, span) for name in columns]
+    assert asked == ["1.3.6.1.40", "1.3.6.2.1", "1.3.6.3.2.0.7"]
+    with pytest.raises(ProfileError, match=r"x.yaml:3: spans.d.then: "):
+        read_profile(b"title: x\nspans: {d: {oid: 1.3.6.1.4.1,\n  then: .0}}\n", "x.yaml")
 
 
 def test_a_site_may_have_profiles_of_its_own(tmp_path: Path) -> None:
