@@ -48,11 +48,13 @@ INTERVAL_VALID = f"{DS1_INTERVAL}.13"
 TRAP_OID = "1.3.6.1.6.3.1.1.4.1.0"
 LINE_STATUS_CHANGE = f"{DS1}.15.0.1"
 COLD_START = "1.3.6.1.6.3.1.1.5.1"
+LINK_DOWN = "1.3.6.1.6.3.1.1.5.3"
+LINK_UP = "1.3.6.1.6.3.1.1.5.4"
 TRAPS = {
     COLD_START: "cold_start",
     "1.3.6.1.6.3.1.1.5.2": "warm_start",
-    "1.3.6.1.6.3.1.1.5.3": "link_down",
-    "1.3.6.1.6.3.1.1.5.4": "link_up",
+    LINK_DOWN: "link_down",
+    LINK_UP: "link_up",
     "1.3.6.1.6.3.1.1.5.5": "authentication_failure",
     LINE_STATUS_CHANGE: "line_status_change",
 }

@@ -165,32 +165,13 @@ class Gateway:
         self.lines = {}
         self._is_fresh = True
 
+    def is_up(self, number: int) -> bool:
+        """ifOperStatus of a line."""
+        line = self.lines.get(number)
+        return line is None or not line.faults & SEVERE
+
     def ticks(self, at_s: float) -> int:
         return int((at_s - self.started_s) * 100) % (1 << 32)
-
-    def trap(self, number: int, now_s: float, request_id: int) -> Pdu:
-        """dsx1LineStatusChange of a line."""
-        line = self.line(number, now_s)
-        return Pdu(
-            pdu.TRAP,
-            request_id,
-            varbinds=[
-                pdu.number(oids.SYS_UPTIME, self.ticks(now_s), ber.TIMETICKS),
-                pdu.name(oids.TRAP_OID, oids.LINE_STATUS_CHANGE),
-                pdu.number(f"{oids.LINE['status']}.{number}", line.status),
-                pdu.number(
-                    f"{oids.LINE['changed_ticks']}.{number}",
-                    self.ticks(line.changed_s),
-                    ber.TIMETICKS,
-                ),
-            ],
-        )
-
-    def cold_start(self, now_s: float, request_id: int) -> Pdu:
-        uptime = pdu.number(oids.SYS_UPTIME, self.ticks(now_s), ber.TIMETICKS)
-        return Pdu(
-            pdu.TRAP, request_id, varbinds=[uptime, pdu.name(oids.TRAP_OID, oids.COLD_START)]
-        )
 
     def answer(self, asked: Pdu, now_s: float) -> bytes:
         """The response, encoded. Raises Malformed when it is no request."""
@@ -259,8 +240,7 @@ class Gateway:
             case oids.ENGINE_BOOTS:
                 return ber.INTEGER, ber.number_bytes(self.boots)
             case "oper":
-                is_up = line is None or not line.faults & SEVERE
-                return ber.INTEGER, b"\1" if is_up else b"\2"
+                return ber.INTEGER, b"\1" if self.is_up(number) else b"\2"
             case "octets":
                 octets = int((now_s - self.started_s) * OCTETS_PER_S) * number
                 return ber.COUNTER64, ber.number_bytes(octets)

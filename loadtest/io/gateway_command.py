@@ -3,16 +3,20 @@
 import argparse
 import asyncio
 import resource
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+
 from gateway_mgmt.io.credentials import CredentialError, read
 from gateway_mgmt.snmp import usm
 from loadtest.fault_script import BadScript, Fault, read_line, read_script
-from loadtest.io.gateways import Address, Gateways, Plan
+from loadtest.io.gateways import Gateways, Plan
 from loadtest.options import BadOption, address
+from sip.uri import Address
 
 COUNT_MAX = 5_000
 FILES = 65_536
@@ -22,8 +26,8 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="keepline gateway simulate",
         description="Virtual gateways with E1 lines, an address of 127.0.0.0/8 for each: SNMP v2c "
-        "and v3, traps, answers to SIP OPTIONS. Faults come from a script, or a line each on "
-        'stdin: "at 5s span 1/3 LOS", "span 1/3 clear", "span 1/3 d_channel down", '
+        "and v3, traps and informs, answers to SIP OPTIONS. Faults come from a script, or a line "
+        'each on stdin: "at 5s span 1/3 LOS", "span 1/3 clear", "span 1/3 d_channel down", '
         '"gateway 2 dead", "gateway 2 reboot".',
     )
     add = p.add_argument
@@ -40,11 +44,15 @@ def parser() -> argparse.ArgumentParser:
     add("--auth-protocol", default="sha", choices=("sha", "sha256"))
     add("--traps", default="", metavar="IP:PORT", help="where traps go")
     add("--traps-v3", action="store_true", help="as SNMPv3")
+    add("--informs", default="", metavar="IP:PORT", help="where informs go")
+    add("--informs-v3", action="store_true", help="as SNMPv3")
     add(
         "--same-engine",
         action="store_true",
         help="one v3 engine id for all, as copied devices have",
     )
+    add("--seconds", type=float, default=None, metavar="S", help="then the run ends")
+    add("--json", action="store_true", help="the figures at the end as one JSON document")
     add("--stdin", action="store_true", help="faults on stdin, too; its end ends the run")
     return p
 
@@ -60,12 +68,16 @@ def plan(given: argparse.Namespace) -> Plan:
         raise BadOption(f"--address: {first} is not of 127.0.0.0/8")
     if bool(given.auth) != bool(given.privacy):
         raise BadOption("--auth and --privacy go together")
-    if given.traps_v3 and not given.auth:
-        raise BadOption("--traps-v3 needs --auth and --privacy")
+    for option, is_given in (("traps", given.traps_v3), ("informs", given.informs_v3)):
+        if is_given and not given.auth:
+            raise BadOption(f"--{option}-v3 needs --auth and --privacy")
+        if is_given and not getattr(given, option):
+            raise BadOption(f"--{option}-v3 needs --{option} IP:PORT")
+    if given.seconds is not None and not given.seconds > 0:
+        raise BadOption("--seconds must be above 0")
     keys = None
     if given.auth:
         keys = usm.master(given.auth_protocol, read(given.auth), read(given.privacy))
-    traps: Address | None = address(given.traps, 162) if given.traps else None
     return Plan(
         count=given.count,
         first=first,
@@ -75,10 +87,28 @@ def plan(given: argparse.Namespace) -> Plan:
         community=bytes(read(given.community)) if given.community else b"public",
         user=given.user.encode(),
         keys=keys,
-        traps=traps,
+        traps=receiver("--traps", given.traps),
         traps_v3=given.traps_v3,
+        informs=receiver("--informs", given.informs),
+        informs_v3=given.informs_v3,
         same_engine=given.same_engine,
     )
+
+
+def receiver(option: str, given: str) -> Address | None:
+    """Raises BadOption."""
+    return named(option, given, 162) if given else None
+
+
+def named(option: str, given: str, port: int) -> Address:
+    """An address that these gateways can reach. Raises BadOption that names the option."""
+    try:
+        found = address(given, port)
+    except BadOption as error:
+        raise BadOption(f"{option}: {error}") from None
+    if not found[0].startswith("127."):
+        raise BadOption(f"{option}: {found[0]} is not of 127.0.0.0/8, where the gateways are")
+    return found
 
 
 def say(line: str) -> None:
@@ -86,7 +116,7 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-async def run(wanted: Plan, faults: list[Fault], *, stdin: bool) -> None:
+async def run(wanted: Plan, faults: list[Fault], given: argparse.Namespace) -> None:
     """Raises OSError."""
     gateways = Gateways(wanted)
     gateways.start()
@@ -94,23 +124,57 @@ async def run(wanted: Plan, faults: list[Fault], *, stdin: bool) -> None:
     say(f"{wanted.count} gateways at {wanted.first} to {last}, SNMP port {wanted.port}")
     gateways.play(faults, lambda fault: say(fault.written))
     try:
-        if not stdin:
-            await asyncio.Event().wait()
-        lines = asyncio.StreamReader()
-        loop = asyncio.get_running_loop()
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-        while line := await lines.readline():
-            try:
-                written = line.decode(errors="replace").strip()
-                if written == "count":
-                    say(f"asked {gateways.asked}")
-                elif written:
-                    found = read_line(written, gateways=wanted.count, spans=wanted.spans)
-                    gateways.play([found], lambda fault: say(fault.written))
-            except BadScript as error:
-                say(f"keepline gateway simulate: {error}")
+        await told_to_end(gateways, given)
+        show(gateways, as_json=given.json)
     finally:
         gateways.close()
+
+
+async def told_to_end(gateways: Gateways, given: argparse.Namespace) -> None:
+    """By a signal, the end of stdin, or --seconds."""
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    ends: list[asyncio.Task[bool]] = [loop.create_task(told.wait())]
+    if given.stdin:
+        ends.append(loop.create_task(obey(gateways)))
+    done, _ = await asyncio.wait(ends, timeout=given.seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task in ends:
+        task.cancel()
+    for task in done:
+        task.result()
+
+
+async def obey(gateways: Gateways) -> bool:
+    """Faults from stdin, until its end."""
+    plan = gateways.plan
+    lines = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    while line := await lines.readline():
+        try:
+            written = line.decode(errors="replace").strip()
+            if written == "count":
+                say(f"asked {gateways.asked}")
+            elif written:
+                found = read_line(written, gateways=plan.count, spans=plan.spans)
+                gateways.play([found], lambda fault: say(fault.written))
+        except BadScript as error:
+            say(f"keepline gateway simulate: {error}")
+    return True
+
+
+def show(gateways: Gateways, *, as_json: bool) -> None:
+    """What was told."""
+    told = gateways.notifier.counted
+    if as_json:
+        document = {"told": told, "asked": gateways.asked}
+        say(msgspec.json.encode(document).decode())
+        return
+    if gateways.plan.traps or gateways.plan.informs:
+        say(told.line())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,15 +188,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if given.script:
             text = Path(given.script).read_text(encoding="utf-8")
             faults = read_script(text, gateways=wanted.count, spans=wanted.spans)
-        asyncio.run(run(wanted, faults, stdin=given.stdin))
+        asyncio.run(run(wanted, faults, given))
     except BadScript as error:
         return complain(f"{given.script}: {error}")
     except (BadOption, CredentialError, UnicodeDecodeError) as error:
         return complain(str(error))
     except OSError as error:
         return complain(f"{error.filename or given.address}: {error.strerror}")
-    except KeyboardInterrupt:
-        pass
     return 0
 
 

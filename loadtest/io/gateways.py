@@ -1,4 +1,4 @@
-"""Virtual gateways on the wire: SNMP v2c and v3, traps, and OPTIONS, an address for each."""
+"""Virtual gateways on the wire: SNMP v2c and v3, traps, informs and SIP, an address for each."""
 
 import asyncio
 import ipaddress
@@ -13,11 +13,14 @@ import msgspec
 from gateway_mgmt.snmp import pdu, usm
 from gateway_mgmt.snmp.ber import Malformed, octets_at
 from gateway_mgmt.snmp.engine import Engine, Opened
+from gateway_mgmt.snmp.inform import Community, User
+from gateway_mgmt.snmp.pdu import Pdu
+from loadtest import gateway_traps
 from loadtest.fault_script import Fault
 from loadtest.gateway import Gateway, Template
+from loadtest.io.notifier import Notifier
 from sip.message import SipError, parse
-
-Address = tuple[str, int]
+from sip.uri import Address
 
 MAX_DATAGRAM = 65_535
 BATCH = 16
@@ -42,6 +45,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     traps: Address | None = None
     """Where traps go."""
     traps_v3: bool = False
+    informs: Address | None = None
+    """Where informs go."""
+    informs_v3: bool = False
     same_engine: bool = False
     """All have one engine id, as devices have that were copied."""
 
@@ -56,7 +62,13 @@ class Gateways:
         self._engines: list[Engine] = []
         self._sockets: list[socket.socket] = []
         self._timers: list[asyncio.TimerHandle] = []
-        self._traps = 0
+        self.notifier = Notifier(
+            self.host,
+            traps=plan.traps,
+            trap=self._trap,
+            informs=plan.informs,
+            speaker=self._speaker,
+        )
 
     def start(self) -> None:
         """Raises OSError."""
@@ -74,8 +86,11 @@ class Gateways:
                 host = self.host(number)
                 sock = self._bind(host, plan.port)
                 self._listen(sock, self._snmp, number)
-                if plan.sip_port:
-                    self._listen(self._bind(host, plan.sip_port), self._sip, number)
+            if plan.sip_port:
+                for gateway in self.gateways:
+                    number = gateway.number
+                    sock = self._bind(self.host(number), plan.sip_port)
+                    self._listen(sock, self._sip, number)
         except OSError:
             self.close()
             raise
@@ -83,6 +98,7 @@ class Gateways:
     def close(self) -> None:
         for timer in self._timers:
             timer.cancel()
+        self.notifier.close()
         for sock in self._sockets:
             asyncio.get_running_loop().remove_reader(sock.fileno())
             sock.close()
@@ -102,38 +118,59 @@ class Gateways:
         self._timers += [loop.call_later(one.at_ms / 1_000, now, one) for one in faults]
 
     def apply(self, fault: Fault) -> None:
-        """Now, with the trap that a device would send."""
-        gateway = self.gateways[fault.gateway - 1]
+        """Now, with what a device would tell of it."""
+        gateway, number = self.gateways[fault.gateway - 1], fault.gateway
         now_s = time.time()
-        self._traps += 1
         match fault.what:
-            case "dead" | "alive":
-                gateway.is_dead = fault.what == "dead"
+            case "alive":
+                gateway.is_dead = False
+            case "dead":
+                gateway.is_dead = True
+                self.notifier.forget(number)
             case "reboot":
                 gateway.restart(now_s)
-                self._engines[fault.gateway - 1].restart(now_s)
-                self._notify(gateway, gateway.cold_start(now_s, self._traps))
+                self._engines[number - 1].restart(now_s)
+                self.notifier.forget(number)
+                self._tell(gateway, gateway_traps.cold_start(gateway, now_s))
+            case _:
+                self._change(gateway, fault, now_s)
+
+    def _change(self, gateway: Gateway, fault: Fault, now_s: float) -> None:
+        """Of a line."""
+        was_up = gateway.is_up(fault.span)
+        match fault.what:
             case "d_channel":
                 gateway.line(fault.span, now_s).d_channel_up = not fault.is_on
+                return
             case "clear":
                 gateway.clear(fault.span, now_s)
-                self._notify(gateway, gateway.trap(fault.span, now_s, self._traps))
             case what:
                 gateway.set_fault(fault.span, what, is_on=fault.is_on, now_s=now_s)
-                self._notify(gateway, gateway.trap(fault.span, now_s, self._traps))
+        if gateway.is_up(fault.span) != was_up:
+            self._tell(gateway, gateway_traps.link(gateway, fault.span, now_s))
+        self._tell(gateway, gateway_traps.line_status_change(gateway, fault.span, now_s))
 
-    def _notify(self, gateway: Gateway, trap: pdu.Pdu) -> None:
+    def _tell(self, gateway: Gateway, told: gateway_traps.Told) -> None:
+        if not gateway.is_dead:
+            self.notifier.tell(gateway.number, told)
+
+    def _trap(self, number: int, trap: Pdu) -> bytes:
         plan = self.plan
-        if plan.traps is None or gateway.is_dead:
-            return
-        place = gateway.number - 1
-        if plan.traps_v3:
-            message = self._engines[place].notify(self._traps, plan.user, trap, time.time())
-        else:
-            message = pdu.encode_v2c(plan.community, trap)
-        with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.bind((self.host(gateway.number), 0))
-            sock.sendto(message, plan.traps)
+        if not plan.traps_v3:
+            return pdu.encode_v2c(plan.community, trap)
+        return self._engines[number - 1].notify(trap.request_id, plan.user, trap, time.time())
+
+    def _speaker(self, number: int) -> Community | User:
+        plan = self.plan
+        if not plan.informs_v3:
+            return Community(plan.community)
+        assert plan.keys is not None, "the command line asks for them"
+        return User(
+            plan.user,
+            plan.keys,
+            context=self._engines[number - 1].engine_id,
+            salt=int.from_bytes(os.urandom(8), "big"),
+        )
 
     def _bind(self, host: str, port: int) -> socket.socket:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)

@@ -170,7 +170,16 @@ async def test_intervals_that_are_kept_elsewhere_are_not_read_again() -> None:
         (["--address", "10.0.0.1"], "--address: 10.0.0.1 is not of 127.0.0.0/8"),
         (["--auth", "env:T_AUTH"], "--auth and --privacy go together"),
         (["--community", "env:T_NONE"], "env:T_NONE: no such variable, or it is empty"),
-        (["--traps", "here"], "'here' is no address: write HOST:PORT with a literal IP address"),
+        (
+            ["--traps", "here"],
+            "--traps: 'here' is no address: write HOST:PORT with a literal IP address",
+        ),
+        (
+            ["--informs", "10.0.0.1"],
+            "--informs: 10.0.0.1 is not of 127.0.0.0/8, where the gateways are",
+        ),
+        (["--informs-v3"], "--informs-v3 needs --auth and --privacy"),
+        (["--seconds", "0"], "--seconds must be above 0"),
         (["--script", "/nowhere"], "/nowhere: No such file or directory"),
     ],
 )
@@ -180,7 +189,8 @@ def test_bad_words_are_told_in_one_line(
     assert run(["gateway", "simulate", *words]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err == f"keepline gateway simulate: {wrong}\n"
+    assert said.err.startswith(f"keepline gateway simulate: {wrong}")
+    assert said.err.count("\n") == 1
 
 
 def test_a_bad_script_names_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

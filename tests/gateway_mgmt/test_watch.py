@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from gateway_mgmt import oids
 from gateway_mgmt.inventory import Community, Device, User
@@ -256,7 +255,7 @@ async def test_a_trap_is_followed_by_a_poll_at_once() -> None:
         }
         async with watched(devices) as found:
             await found.of("v2", lambda r: r.reading)
-            gateways.plan = replace(gateways.plan, traps=found.port.address)
+            gateways.notifier.traps = found.port.address
             fault(gateways, "span 1/2 LOS")
             seen = await found.sees("v2/2", "los", True)
             assert seen.observations == [
@@ -266,5 +265,5 @@ async def test_a_trap_is_followed_by_a_poll_at_once() -> None:
             for _ in range(50):
                 fault(gateways, "span 1/2 LOF")
                 fault(gateways, "span 1/2 clear LOF")
-            await found.until(lambda r: found.desk.counts["taken"] == 101, after=0)
+            await found.until(lambda r: found.desk.counts["taken"] == 102, after=0)
             assert found.watcher.counted.polls <= polls + 4, "a hundred traps are one poll"
