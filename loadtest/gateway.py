@@ -16,6 +16,8 @@ E1_BITS_PER_S = 2_048_000
 OCTETS_PER_S = 8_000
 D_CHANNEL = "1.3.6.1.4.1.5003.9.10.9.2.1.1.1.6"
 TRUNK_ALARM = "1.3.6.1.4.1.5003.9.10.9.2.1.1.1.7"
+SLOTS_IN_USE = "1.3.6.1.4.1.5003.10.10.2.21.1.3"
+"""acPMTrunkUtilizationVal; its index is the trunk, and 0 for now."""
 FAULT_OF_ALARM = {"los": 2, "lof": 2, "ais": 3, "rai": 4}
 SEVERE = frozenset(("los", "lof", "ais"))
 UNAVAILABLE_AFTER_S = 10
@@ -115,6 +117,7 @@ class Template:
             self._fixed(pdu.number(f"{oids.DS1_CONFIG}.{column}.{line}", value))
         self._live(f"{D_CHANNEL}.{line - 1}", "d_channel", line)
         self._live(f"{TRUNK_ALARM}.{line - 1}", "trunk_alarm", line)
+        self._live(f"{SLOTS_IN_USE}.{line - 1}.0", "slots_in_use", line)
         for name, oid in oids.CURRENT.items():
             self._live(f"{oid}.{line}", "current", line, name)
         for interval in range(1, ds1.INTERVALS_MAX + 1):
@@ -133,6 +136,8 @@ class Gateway:
         self.boots = 1
         self.is_dead = False
         self.lines: dict[int, Line] = {}
+        self.in_use: dict[int, set[int]] = {}
+        """Time slots with a call, by span."""
         self.started_s = now_s - 3_600
         self._is_fresh = False
         self._template = template
@@ -163,12 +168,17 @@ class Gateway:
         self.boots += 1
         self.started_s = now_s
         self.lines = {}
+        self.in_use = {}
         self._is_fresh = True
 
     def is_up(self, number: int) -> bool:
         """ifOperStatus of a line."""
         line = self.lines.get(number)
         return line is None or not line.faults & SEVERE
+
+    def carries_calls(self, number: int) -> bool:
+        line = self.lines.get(number)
+        return not self.is_dead and self.is_up(number) and (line is None or line.d_channel_up)
 
     def ticks(self, at_s: float) -> int:
         return int((at_s - self.started_s) * 100) % (1 << 32)
@@ -248,6 +258,8 @@ class Gateway:
                 return ber.INTEGER, b"\0" if line is None or line.d_channel_up else b"\1"
             case "trunk_alarm":
                 return ber.INTEGER, bytes((alarm_of(line),))
+            case "slots_in_use":
+                return ber.GAUGE32, bytes((len(self.in_use.get(number, ())),))
             case "current":
                 return ber.GAUGE32, ber.number_bytes(line.current[name]) if line else b"\0"
             case "interval":

@@ -14,11 +14,14 @@ import msgspec
 from gateway_mgmt.io.credentials import CredentialError, read
 from gateway_mgmt.snmp import usm
 from loadtest.fault_script import BadScript, Fault, read_line, read_script
+from loadtest.io.gateway_calls import CallPlan
 from loadtest.io.gateways import Gateways, Plan
-from loadtest.options import BadOption, address
+from loadtest.options import BadOption, address, span
 from sip.uri import Address
 
 COUNT_MAX = 5_000
+CALLS_MAX = 1_000_000
+PER_MINUTE_MAX = 60_000
 FILES = 65_536
 
 
@@ -26,8 +29,9 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="keepline gateway simulate",
         description="Virtual gateways with E1 lines, an address of 127.0.0.0/8 for each: SNMP v2c "
-        "and v3, traps and informs, answers to SIP OPTIONS. Faults come from a script, or a line "
-        'each on stdin: "at 5s span 1/3 LOS", "span 1/3 clear", "span 1/3 d_channel down", '
+        "and v3, traps and informs, SIP that answers OPTIONS and places calls on the lines' time "
+        "slots. Faults come from a script, or a line each on "
+        'stdin: "at 5s span 1/3 LOS", "span 1/3 clear", "span 1/3 d_channel down", '
         '"gateway 2 dead", "gateway 2 reboot".',
     )
     add = p.add_argument
@@ -51,6 +55,13 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="one v3 engine id for all, as copied devices have",
     )
+    add("--calls", type=int, default=0, metavar="N", help="how many are placed, one a time slot")
+    add("--to", default="", metavar="IP:PORT", help="where calls go")
+    add("--number", action="append", default=[], help="dialled; several: in turn")
+    add("--calls-per-minute", type=float, default=60.0, metavar="N", help="of all gateways")
+    add("--hold", default="20-60", metavar="S", help="an answered call lasts so long")
+    add("--no-rtp", action="store_true", help="calls without audio")
+    add("--seed", type=int, default=1, help="the same seed gives the same hold times")
     add("--seconds", type=float, default=None, metavar="S", help="then the run ends")
     add("--json", action="store_true", help="the figures at the end as one JSON document")
     add("--stdin", action="store_true", help="faults on stdin, too; its end ends the run")
@@ -92,6 +103,7 @@ def plan(given: argparse.Namespace) -> Plan:
         informs=receiver("--informs", given.informs),
         informs_v3=given.informs_v3,
         same_engine=given.same_engine,
+        calls=call_plan(given),
     )
 
 
@@ -111,13 +123,45 @@ def named(option: str, given: str, port: int) -> Address:
     return found
 
 
+def call_plan(given: argparse.Namespace) -> CallPlan | None:
+    """Raises BadOption."""
+    if not 0 <= given.calls <= CALLS_MAX:
+        raise BadOption(f"--calls must be from 0 to {CALLS_MAX}")
+    if not given.calls:
+        if given.to or given.number:
+            raise BadOption(f"{'--to' if given.to else '--number'} is for calls: give --calls N")
+        return None
+    if not (given.to and given.number):
+        raise BadOption("--calls needs --to IP:PORT and --number NUMBER")
+    for number in given.number:
+        if not (number.isascii() and number.removeprefix("+").isalnum()):
+            raise BadOption(f"--number: {number!r} is no number")
+    if not 0 < given.calls_per_minute <= PER_MINUTE_MAX:
+        raise BadOption(f"--calls-per-minute must be above 0, and at most {PER_MINUTE_MAX}")
+    if not given.sip_port:
+        raise BadOption("--calls needs a --sip-port that is not 0")
+    try:
+        hold = span(given.hold)
+    except BadOption as error:
+        raise BadOption(f"--hold: {error}") from None
+    return CallPlan(
+        count=given.calls,
+        to=named("--to", given.to, 5_060),
+        numbers=tuple(given.number),
+        per_minute=given.calls_per_minute,
+        hold=hold,
+        seed=given.seed,
+        rtp=not given.no_rtp,
+    )
+
+
 def say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 async def run(wanted: Plan, faults: list[Fault], given: argparse.Namespace) -> None:
-    """Raises OSError."""
+    """Raises OSError, and what a step of a caller's raised."""
     gateways = Gateways(wanted)
     gateways.start()
     last = gateways.host(wanted.count)
@@ -125,21 +169,32 @@ async def run(wanted: Plan, faults: list[Fault], given: argparse.Namespace) -> N
     gateways.play(faults, lambda fault: say(fault.written))
     try:
         await told_to_end(gateways, given)
+        if gateways.calls is not None:
+            await gateways.calls.hang_up_all()
+            if gateways.calls.faults:
+                raise gateways.calls.faults[0]
         show(gateways, as_json=given.json)
     finally:
         gateways.close()
 
 
 async def told_to_end(gateways: Gateways, given: argparse.Namespace) -> None:
-    """By a signal, the end of stdin, or --seconds."""
+    """By a signal, the end of stdin, or --seconds. A second signal gives up what is under way."""
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
 
+    def tell() -> None:
+        if told.is_set() and gateways.calls is not None:
+            gateways.calls.done.set()
+        told.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
+        loop.add_signal_handler(number, tell)
     ends: list[asyncio.Task[bool]] = [loop.create_task(told.wait())]
     if given.stdin:
         ends.append(loop.create_task(obey(gateways)))
+    if gateways.calls is not None:
+        ends.append(loop.create_task(gateways.calls.done.wait()))
     done, _ = await asyncio.wait(ends, timeout=given.seconds, return_when=asyncio.FIRST_COMPLETED)
     for task in ends:
         task.cancel()
@@ -167,12 +222,15 @@ async def obey(gateways: Gateways) -> bool:
 
 
 def show(gateways: Gateways, *, as_json: bool) -> None:
-    """What was told."""
+    """What was placed and told."""
+    calls = gateways.calls.figures if gateways.calls is not None else None
     told = gateways.notifier.counted
     if as_json:
-        document = {"told": told, "asked": gateways.asked}
+        document = {"calls": calls, "told": told, "asked": gateways.asked}
         say(msgspec.json.encode(document).decode())
         return
+    for line in calls.lines() if calls else ():
+        say(line)
     if gateways.plan.traps or gateways.plan.informs:
         say(told.line())
 

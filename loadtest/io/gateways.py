@@ -18,6 +18,7 @@ from gateway_mgmt.snmp.pdu import Pdu
 from loadtest import gateway_traps
 from loadtest.fault_script import Fault
 from loadtest.gateway import Gateway, Template
+from loadtest.io.gateway_calls import CallPlan, GatewayCalls
 from loadtest.io.notifier import Notifier
 from sip.message import SipError, parse
 from sip.uri import Address
@@ -50,6 +51,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     informs_v3: bool = False
     same_engine: bool = False
     """All have one engine id, as devices have that were copied."""
+    calls: CallPlan | None = None
+    """None: the SIP side answers OPTIONS and places no calls."""
 
 
 class Gateways:
@@ -62,6 +65,7 @@ class Gateways:
         self._engines: list[Engine] = []
         self._sockets: list[socket.socket] = []
         self._timers: list[asyncio.TimerHandle] = []
+        self.calls: GatewayCalls | None = None
         self.notifier = Notifier(
             self.host,
             traps=plan.traps,
@@ -86,7 +90,12 @@ class Gateways:
                 host = self.host(number)
                 sock = self._bind(host, plan.port)
                 self._listen(sock, self._snmp, number)
-            if plan.sip_port:
+            if plan.calls is not None:
+                self.calls = GatewayCalls(plan.calls, self.gateways)
+                for gateway in self.gateways:
+                    self.calls.listen(gateway, (self.host(gateway.number), plan.sip_port))
+                self.calls.start()
+            elif plan.sip_port:
                 for gateway in self.gateways:
                     number = gateway.number
                     sock = self._bind(self.host(number), plan.sip_port)
@@ -99,6 +108,8 @@ class Gateways:
         for timer in self._timers:
             timer.cancel()
         self.notifier.close()
+        if self.calls is not None:
+            self.calls.close()
         for sock in self._sockets:
             asyncio.get_running_loop().remove_reader(sock.fileno())
             sock.close()
@@ -118,7 +129,7 @@ class Gateways:
         self._timers += [loop.call_later(one.at_ms / 1_000, now, one) for one in faults]
 
     def apply(self, fault: Fault) -> None:
-        """Now, with what a device would tell of it."""
+        """Now, with what a device would tell of it, and with what becomes of its calls."""
         gateway, number = self.gateways[fault.gateway - 1], fault.gateway
         now_s = time.time()
         match fault.what:
@@ -126,14 +137,17 @@ class Gateways:
                 gateway.is_dead = False
             case "dead":
                 gateway.is_dead = True
-                self.notifier.forget(number)
+                self._vanish(gateway, "dead")
             case "reboot":
                 gateway.restart(now_s)
                 self._engines[number - 1].restart(now_s)
-                self.notifier.forget(number)
+                self._vanish(gateway, "reboot")
                 self._tell(gateway, gateway_traps.cold_start(gateway, now_s))
-            case _:
+            case what:
                 self._change(gateway, fault, now_s)
+                if self.calls is not None and not gateway.carries_calls(fault.span):
+                    name = "d_channel down" if what == "d_channel" else what
+                    self.calls.drop(number, fault.span, f"span {number}/{fault.span} {name}")
 
     def _change(self, gateway: Gateway, fault: Fault, now_s: float) -> None:
         """Of a line."""
@@ -149,6 +163,12 @@ class Gateways:
         if gateway.is_up(fault.span) != was_up:
             self._tell(gateway, gateway_traps.link(gateway, fault.span, now_s))
         self._tell(gateway, gateway_traps.line_status_change(gateway, fault.span, now_s))
+
+    def _vanish(self, gateway: Gateway, what: str) -> None:
+        """It says nothing more of what it did until now."""
+        self.notifier.forget(gateway.number)
+        if self.calls is not None:
+            self.calls.vanish(gateway.number, f"gateway {gateway.number} {what}")
 
     def _tell(self, gateway: Gateway, told: gateway_traps.Told) -> None:
         if not gateway.is_dead:

@@ -31,16 +31,18 @@ class Station:
     def __init__(self, crowd: Host, address: Address) -> None:
         self.port = Port.bind(address)
         self.address = self.port.address
-        sent_by = f"{self.address[0]}:{self.address[1]}"
-        self.layer = Layer(
+        self._crowd = crowd
+        self.layer = self._new_layer()
+        self.port.start(crowd.loop, self._receive)
+
+    def _new_layer(self) -> Layer:
+        return Layer(
             self.port.send,
             self,
-            crowd.now_ms(),
-            sent_by=sent_by,
-            on_fault=crowd.failed,
+            self._crowd.now_ms(),
+            sent_by=f"{self.address[0]}:{self.address[1]}",
+            on_fault=self._crowd.failed,
         )
-        self._crowd = crowd
-        self.port.start(crowd.loop, self._receive)
 
     def _receive(self, datagram: bytes, source: Address) -> None:
         self.layer.receive(datagram, source, self._crowd.now_ms())

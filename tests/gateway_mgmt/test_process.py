@@ -163,6 +163,9 @@ async def test_intervals_that_are_kept_elsewhere_are_not_read_again() -> None:
         await polling.close()
 
 
+CALLS = ("--calls", "5", "--to", "127.0.0.1:5060", "--number", "4001")
+
+
 @pytest.mark.parametrize(
     ("words", "wrong"),
     [
@@ -179,6 +182,14 @@ async def test_intervals_that_are_kept_elsewhere_are_not_read_again() -> None:
             "--informs: 10.0.0.1 is not of 127.0.0.0/8, where the gateways are",
         ),
         (["--informs-v3"], "--informs-v3 needs --auth and --privacy"),
+        (["--calls", "-1"], "--calls must be from 0 to 1000000"),
+        (["--calls", "5"], "--calls needs --to IP:PORT and --number NUMBER"),
+        (["--to", "127.0.0.1"], "--to is for calls: give --calls N"),
+        ([*CALLS, "--to", "sip.example"], "--to: 'sip.example' is no address: write HOST:PORT"),
+        ([*CALLS, "--number", "40 01"], "--number: '40 01' is no number"),
+        ([*CALLS, "--hold", "long"], "--hold: 'long' is no time: write 5, 3-8 (seconds)"),
+        ([*CALLS, "--calls-per-minute", "0"], "--calls-per-minute must be above 0, and at most"),
+        ([*CALLS, "--sip-port", "0"], "--calls needs a --sip-port that is not 0"),
         (["--seconds", "0"], "--seconds must be above 0"),
         (["--script", "/nowhere"], "/nowhere: No such file or directory"),
     ],
