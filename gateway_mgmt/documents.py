@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import asdict
 
 from gateway_mgmt import ds1, slots
+from gateway_mgmt.access import Community, User
 from gateway_mgmt.alarms.documents import Document, at, counted
 from gateway_mgmt.alarms.view import Shown
 from gateway_mgmt.ds1 import INTERVALS_MAX, Counters, Row
-from gateway_mgmt.inventory import Community, Device, Span, User, slots_in_words
+from gateway_mgmt.inventory import Device, Span, slots_in_words
 from gateway_mgmt.known import Known
 from gateway_mgmt.observation import is_within
 from gateway_mgmt.profile import Profile

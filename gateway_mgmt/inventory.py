@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from gateway_mgmt.access import Community, User
 from gateway_mgmt.alarms.kinds import Kind
 from gateway_mgmt.profile import Profile
 from gateway_mgmt.receivers import Receiver
@@ -16,9 +17,6 @@ from gateway_mgmt.receivers import Receiver
 Address = tuple[str, int]
 """IPv4 address and UDP port."""
 
-REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]{0,127}|file:/[^\x00-\x1f]{1,255}")
-AUTH_PROTOCOLS = ("sha", "sha256")
-PRIVACY_PROTOCOLS = ("aes128",)
 
 SLOTS = 32
 """Time slots of an E1; slot 0 keeps the frame."""
@@ -44,22 +42,6 @@ class Carrier(msgspec.Struct, frozen=True):
     name: str = ""
     contact: str = ""
     """Whom to call about a fault."""
-
-
-class Community(msgspec.Struct, frozen=True, tag="v2c"):
-    """SNMPv2c."""
-
-    community: str
-
-
-class User(msgspec.Struct, frozen=True, tag="v3"):
-    """SNMPv3 with authentication and privacy."""
-
-    user: str
-    auth: str
-    privacy: str
-    auth_protocol: str = "sha"
-    privacy_protocol: str = "aes128"
 
 
 class Span(msgspec.Struct, frozen=True):

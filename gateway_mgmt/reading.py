@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import msgspec
 
 from gateway_mgmt import ds1, oids
+from gateway_mgmt.access import User
 from gateway_mgmt.ds1 import Counters, Row
-from gateway_mgmt.inventory import Device, Span, User
+from gateway_mgmt.inventory import Device, Span
 from gateway_mgmt.profile import Profile
 from gateway_mgmt.snmp.pdu import Value
 

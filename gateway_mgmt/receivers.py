@@ -1,10 +1,17 @@
 """Who is told of alarms, as it is declared. Secrets are references: `env:NAME`, `file:/PATH`."""
 
+import re
+
 import msgspec
+
+from gateway_mgmt.access import Community, User
 
 Address = tuple[str, int]
 """Host name or IP address, and port."""
 
+ENTERPRISE = "1.3.6.1.4.1.32473.1"
+"""Under the number for examples (RFC 5612), as in syslog; a site may have its own."""
+ARC = re.compile(r"1\.3\.6\.1(\.(0|[1-9][0-9]{0,8})){1,32}")
 TRANSPORTS = ("udp", "tcp", "tls")
 SECURITIES = ("starttls", "tls", "none")
 
@@ -48,4 +55,13 @@ class Mail(msgspec.Struct, frozen=True, tag="mail"):
     """After the first message others are gathered for so long."""
 
 
-Receiver = Alertmanager | Webhook | Syslog | Mail
+class Inform(msgspec.Struct, frozen=True, tag="inform"):
+    """An SNMP manager."""
+
+    address: Address
+    access: Community | User
+    enterprise: str = ENTERPRISE
+    """The arc below which notifications and their objects are."""
+
+
+Receiver = Alertmanager | Webhook | Syslog | Mail | Inform

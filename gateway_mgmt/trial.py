@@ -7,8 +7,9 @@ from typing import NamedTuple
 import msgspec
 
 from gateway_mgmt import ds1, oids
+from gateway_mgmt.access import User
 from gateway_mgmt.documents import PORT
-from gateway_mgmt.inventory import Device, User
+from gateway_mgmt.inventory import Device
 from gateway_mgmt.profile import Profile
 from gateway_mgmt.reading import Values, in_words, own_oid, questions, read, row_questions, watched
 from gateway_mgmt.snmp.pdu import Value

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from gateway_mgmt.inventory import REFERENCE
+from gateway_mgmt.access import REFERENCE
 from node.yaml_tree import Tree
 
 Address = tuple[str, int]

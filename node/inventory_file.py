@@ -8,24 +8,21 @@ import msgspec
 from msgspec.structs import asdict
 
 from gateway_mgmt.inventory import (
-    AUTH_PROTOCOLS,
     NONE,
     POLL_MS,
-    PRIVACY_PROTOCOLS,
     SPANS_MAX,
     Address,
     Carrier,
-    Community,
     Device,
     Inventory,
     Site,
     Span,
     Trunk,
-    User,
     read_slots,
     slots_in_words,
 )
-from node.fields import HOST, HOUR_MS, NAME, ip_address, reference, shown, text_of
+from node.access_file import access_as_file, read_snmp
+from node.fields import HOST, HOUR_MS, NAME, ip_address, shown, text_of
 from node.receivers_file import read_receiver, receiver_as_file
 from node.sites_file import UNSAID_OF_PROFILE, read_own_profile, read_site, site_as_file
 from node.yaml_tree import Tree, in_words
@@ -35,8 +32,6 @@ SNMP_PORT = 161
 SIP_PORT = 5060
 POLL_MIN_MS = 1_000
 INDEX_MOST = 2_147_483_647
-
-USER_NAME = re.compile(r"[!-~]{1,32}")
 
 
 Fields = dict[str, Any]
@@ -98,7 +93,7 @@ def _device(
         ("site", "profile", "snmp", "sip", "traps_from", "interfaces", "poll", "spans"),
         required=("site", "profile", "snmp"),
     )
-    address, access = _snmp(fields["snmp"])
+    address, access = read_snmp(fields["snmp"], SNMP_PORT)
     given: Fields = {}
     if text_of(fields, "sip"):
         given["sip"] = ip_address(fields["sip"], SIP_PORT)
@@ -119,34 +114,6 @@ def _device(
         access=access,
         **given,
     )
-
-
-def _snmp(tree: Tree) -> tuple[Address, Community | User]:
-    fields = tree.fields(
-        ("address", "community", "user", "auth", "privacy", "auth_protocol", "privacy_protocol"),
-        required=("address",),
-    )
-    address = ip_address(fields["address"], SNMP_PORT)
-    if "community" in fields:
-        for name in fields:
-            if name not in ("address", "community"):
-                raise fields[name].wrong("has no place beside a community (v2c); write either")
-        return address, Community(reference(fields["community"]))
-    for name in ("user", "auth", "privacy"):
-        if name not in fields:
-            raise tree.wrong("is missing; SNMP wants community, or user, auth and privacy", name)
-    user = fields["user"].text()
-    if not USER_NAME.fullmatch(user):
-        raise fields["user"].wrong("a user is 1 to 32 printable characters without blanks")
-    protocols = {
-        name: fields[name].one_of(known, "protocol")
-        for name, known in (
-            ("auth_protocol", AUTH_PROTOCOLS),
-            ("privacy_protocol", PRIVACY_PROTOCOLS),
-        )
-        if name in fields
-    }
-    return address, User(user, reference(fields["auth"]), reference(fields["privacy"]), **protocols)
 
 
 def _spans(tree: Tree, trunks: Collection[str]) -> dict[int, Span]:
@@ -263,18 +230,10 @@ _UNSAID: Fields = {
 
 
 def _device_fields(device: Device, whole: bool) -> Fields:
-    access = asdict(device.access)
-    if isinstance(device.access, User) and not whole:
-        known = User("", "", "")
-        access = {
-            name: value
-            for name, value in access.items()
-            if name in ("user", "auth", "privacy") or value != getattr(known, name)
-        }
     return {
         "site": device.site,
         "profile": device.profile,
-        "snmp": {"address": shown(device.address), **access},
+        "snmp": {"address": shown(device.address), **access_as_file(device.access, whole=whole)},
         "sip": shown(device.sip) if device.sip else "",
         "traps_from": list(device.traps_from),
         "interfaces": list(device.interfaces),

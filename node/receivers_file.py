@@ -6,21 +6,26 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway_mgmt.receivers import (
+    ARC,
+    ENTERPRISE,
     SECURITIES,
     TRANSPORTS,
     Address,
     Alertmanager,
+    Inform,
     Mail,
     Receiver,
     Syslog,
     Webhook,
 )
+from node.access_file import access_as_file, read_snmp
 from node.fields import reference, shown
 from node.yaml_tree import Tree, in_words
 
 Fields = dict[str, Any]
 
-KINDS = ("alertmanager", "webhook", "syslog", "mail")
+KINDS = ("alertmanager", "webhook", "syslog", "mail", "inform")
+TRAP_PORT = 162
 HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
 MAIL_ADDRESS = re.compile(r"[^@\s<>,]{1,128}@[^@\s<>,]{1,190}")
 LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,63}")
@@ -45,8 +50,10 @@ def read_receiver(tree: Tree) -> Receiver:
             fields = written.fields(("address", "transport"), required=("address",))
             transport = _one_of(fields, "transport", TRANSPORTS, "tcp")
             return Syslog(_address(fields["address"], SYSLOG_PORTS[transport]), transport)
-        case _:
+        case "mail":
             return _mail(written)
+        case _:
+            return _inform(written)
 
 
 def _alertmanager(tree: Tree) -> Alertmanager:
@@ -88,6 +95,16 @@ def _mail(tree: Tree) -> Mail:
         password=reference(fields["password"]) if user else "",
         **digest,
     )
+
+
+def _inform(tree: Tree) -> Inform:
+    address, access = read_snmp(tree, TRAP_PORT, "enterprise")
+    written = tree.mapping().get("enterprise")
+    if written is None:
+        return Inform(address, access)
+    if not ARC.fullmatch(written.text()):
+        raise written.wrong(f"{written.text()!r} is no OID below 1.3.6.1, like {ENTERPRISE}")
+    return Inform(address, access, written.text())
 
 
 def _one_of(fields: Mapping[str, Tree], name: str, known: tuple[str, ...], otherwise: str) -> str:
@@ -140,6 +157,10 @@ def receiver_as_file(receiver: Receiver) -> Fields:
                     "transport": receiver.transport,
                 }
             }
+        case Inform():
+            arc = {} if receiver.enterprise == ENTERPRISE else {"enterprise": receiver.enterprise}
+            access = access_as_file(receiver.access, whole=False)
+            return {"inform": {"address": shown(receiver.address), **access, **arc}}
         case Mail():
             login = {"user": receiver.user, "password": receiver.password}
             return {

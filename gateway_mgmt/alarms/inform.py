@@ -4,17 +4,14 @@ ENTERPRISE.0.1  raised      ENTERPRISE.0.2  cleared      ENTERPRISE.0.3  flappin
 ENTERPRISE.1.N.0            its objects; each notification has all of them, in this order
 """
 
-import re
 from collections.abc import Sequence
 
 from gateway_mgmt import oids
 from gateway_mgmt.alarms.words import Message, headline, moment, perceived, words_of
+from gateway_mgmt.receivers import ENTERPRISE
 from gateway_mgmt.snmp import ber, pdu
 from gateway_mgmt.snmp.pdu import Pdu
 
-ENTERPRISE = "1.3.6.1.4.1.32473.1"
-"""Under the number for examples (RFC 5612), as in syslog; a site may have its own."""
-ARC = re.compile(r"1\.3\.6\.1(\.(0|[1-9][0-9]{0,8})){1,32}")
 NOTIFICATIONS = {"raised": 1, "cleared": 2, "flapping": 3}
 
 TEXT_BYTES_MAX = 255

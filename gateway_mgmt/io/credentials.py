@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from cluster.io.secret import NoSecret, secret
-from gateway_mgmt.inventory import Community, User
+from gateway_mgmt.access import Community, User
 from gateway_mgmt.snmp import usm
 
 

@@ -5,7 +5,8 @@ import os
 import socket
 
 from gateway_mgmt import oids
-from gateway_mgmt.inventory import Address, User
+from gateway_mgmt.access import User
+from gateway_mgmt.inventory import Address
 from gateway_mgmt.io.poller import Target
 from gateway_mgmt.snmp import ber, pdu, usm
 from gateway_mgmt.snmp.ber import Malformed

@@ -7,7 +7,7 @@ from gufo.snmp import User as GufoUser
 from gufo.snmp.aio.client import SnmpSession
 from gufo.snmp.user import KeyType
 
-from gateway_mgmt.inventory import User
+from gateway_mgmt.access import User
 from gateway_mgmt.io.poller import Answer, Answered, Refused, Silent, Target
 from gateway_mgmt.snmp.pdu import Value
 from gateway_mgmt.snmp.usm import Master

@@ -11,12 +11,14 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from gateway_mgmt.alarms.inform import ARC, ENTERPRISE, inform
+from gateway_mgmt.access import Community, User
+from gateway_mgmt.alarms.inform import inform
 from gateway_mgmt.alarms.words import Message
-from gateway_mgmt.inventory import Address, Community, User
+from gateway_mgmt.inventory import Address
 from gateway_mgmt.io.courier import Refused, Unsent
 from gateway_mgmt.io.credentials import CredentialError, Credentials, Resolved
 from gateway_mgmt.io.diagnose import NO_WORD, WRONG
+from gateway_mgmt.receivers import ARC, ENTERPRISE
 from gateway_mgmt.snmp import ber, pdu, usm
 from gateway_mgmt.snmp.ber import Malformed
 from gateway_mgmt.snmp.pdu import Pdu

@@ -13,7 +13,7 @@ from pysnmp.error import PySnmpError
 from pysnmp.hlapi.v3arch import asyncio as hlapi
 from pysnmp.proto import errind, rfc1905
 
-from gateway_mgmt.inventory import User
+from gateway_mgmt.access import User
 from gateway_mgmt.io.poller import Answer, Answered, Refused, Silent, Target
 from gateway_mgmt.snmp import usm
 from gateway_mgmt.snmp.pdu import Value

@@ -9,7 +9,7 @@ import typer
 from node.cli.shared import Failed, Json, checked_time, put, put_text
 
 if TYPE_CHECKING:
-    from gateway_mgmt.inventory import Community, User
+    from gateway_mgmt.access import Community, User
     from gateway_mgmt.profile import Profile
 
 app = typer.Typer(help="How devices of one kind are read.", no_args_is_help=True)
@@ -178,7 +178,7 @@ def checked_address(written: str) -> tuple[str, int]:
 def checked_access(
     community: str, user: str, auth: str, privacy: str, auth_protocol: str
 ) -> "Community | User":
-    from gateway_mgmt.inventory import AUTH_PROTOCOLS, REFERENCE, Community, User
+    from gateway_mgmt.access import AUTH_PROTOCOLS, REFERENCE, Community, User
 
     given = {"--community": community, "--auth": auth, "--privacy": privacy}
     for option, reference in given.items():

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway_mgmt import oids
-from gateway_mgmt.inventory import Community, Device, Span, User
+from gateway_mgmt.access import Community, User
+from gateway_mgmt.inventory import Device, Span
 from gateway_mgmt.io.process import Polling
 from gateway_mgmt.io.profiles import shipped
 from gateway_mgmt.io.traps import TrapPort

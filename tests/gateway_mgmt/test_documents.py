@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from gateway_mgmt import slots
+from gateway_mgmt.access import Community, User
 from gateway_mgmt.alarms.documents import document, joined
 from gateway_mgmt.alarms.view import alarms
 from gateway_mgmt.documents import gateway
 from gateway_mgmt.ds1 import INTERVAL_MS, Counters, Row
-from gateway_mgmt.inventory import Community, Device, Span, User
+from gateway_mgmt.inventory import Device, Span
 from gateway_mgmt.io.profiles import shipped
 from gateway_mgmt.known import Known
 from gateway_mgmt.reading import Reading, SpanReading

@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import pytest
 
+from gateway_mgmt.access import Community, User
 from gateway_mgmt.alarms.inform import TEXT_BYTES_MAX, inform
 from gateway_mgmt.alarms.inputs import Sent
 from gateway_mgmt.alarms.records import Notice
 from gateway_mgmt.alarms.words import Message
-from gateway_mgmt.inventory import Community, User
 from gateway_mgmt.io.courier import Courier, Refused, Unsent
 from gateway_mgmt.io.inform import Inform
 from gateway_mgmt.snmp import ber, pdu, usm

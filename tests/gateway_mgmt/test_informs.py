@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway_mgmt import oids
-from gateway_mgmt.inventory import Community, User
+from gateway_mgmt.access import Community, User
 from gateway_mgmt.io.process import Polling
 from gateway_mgmt.io.profiles import shipped
 from gateway_mgmt.io.watch import Counted

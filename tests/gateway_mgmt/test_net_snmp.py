@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway_mgmt.inventory import Community, Device, User
+from gateway_mgmt.access import Community, User
+from gateway_mgmt.inventory import Device
 from gateway_mgmt.io.poller import make
 from gateway_mgmt.io.profiles import shipped
 from gateway_mgmt.io.trial import ask

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from calls.acceptable import successor
 from calls.centre import Centre
+from gateway_mgmt.access import Community
 from gateway_mgmt.alarms.kinds import Kind
-from gateway_mgmt.inventory import NONE, Community, Device, Inventory, Site, Span, Trunk
+from gateway_mgmt.inventory import NONE, Device, Inventory, Site, Span, Trunk
 from gateway_mgmt.plan import plan, shard_of, site_of, sites_with_devices
 from gateway_mgmt.receivers import Webhook
 from node.config import load_centre

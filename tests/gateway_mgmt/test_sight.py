@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 
 from gateway_mgmt import ds1, oids
+from gateway_mgmt.access import Community
 from gateway_mgmt.ds1 import Counters, Row
-from gateway_mgmt.inventory import Community, Device, Span
+from gateway_mgmt.inventory import Device, Span
 from gateway_mgmt.io.profiles import shipped
 from gateway_mgmt.observation import Observation
 from gateway_mgmt.reading import (

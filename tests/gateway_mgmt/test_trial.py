@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from gateway_mgmt import oids
-from gateway_mgmt.inventory import Community, Device, Span, User
+from gateway_mgmt.access import Community, User
+from gateway_mgmt.inventory import Device, Span
 from gateway_mgmt.io.poller import Answer, Poller, Silent, Target, make
 from gateway_mgmt.io.profiles import shipped
 from gateway_mgmt.io.trial import NotAsked, ask

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from gateway_mgmt import oids
-from gateway_mgmt.inventory import Community, Device, User
+from gateway_mgmt.access import Community, User
+from gateway_mgmt.inventory import Device
 from gateway_mgmt.io.credentials import CredentialError, Credentials, read
 from gateway_mgmt.io.gufo import GufoPoller
 from gateway_mgmt.io.poller import Answer, Answered, Silent, Target

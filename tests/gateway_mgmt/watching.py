@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 
-from gateway_mgmt.inventory import Community, Device, Span, User
+from gateway_mgmt.access import Community, User
+from gateway_mgmt.inventory import Device, Span
 from gateway_mgmt.io.poller import Poller, make
 from gateway_mgmt.io.profiles import shipped
 from gateway_mgmt.io.traps import TrapPort

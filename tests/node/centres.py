@@ -6,25 +6,17 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from calls.centre import Agent, Centre, Number, Queue, Shard
+from gateway_mgmt.access import AUTH_PROTOCOLS, PRIVACY_PROTOCOLS, Community, User
 from gateway_mgmt.alarms.kinds import DEFAULTS, SEVERITIES, Kind
-from gateway_mgmt.inventory import (
-    AUTH_PROTOCOLS,
-    PRIVACY_PROTOCOLS,
-    Carrier,
-    Community,
-    Device,
-    Inventory,
-    Site,
-    Span,
-    Trunk,
-    User,
-)
+from gateway_mgmt.inventory import Carrier, Device, Inventory, Site, Span, Trunk
 from gateway_mgmt.io.profiles import shipped
 from gateway_mgmt.profile import Column, Profile
 from gateway_mgmt.receivers import (
+    ENTERPRISE,
     SECURITIES,
     TRANSPORTS,
     Alertmanager,
+    Inform,
     Mail,
     Syslog,
     Webhook,
@@ -58,6 +50,12 @@ RECEIVERS = st.one_of(
         st.lists(URLS, min_size=1, max_size=2).map(tuple),
         st.just("") | REFERENCES,
         st.dictionaries(st.sampled_from(("site", "team")), st.text(max_size=5), max_size=2),
+    ),
+    st.builds(
+        Inform,
+        st.just(("10.0.0.11", 162)),
+        st.builds(Community, REFERENCES) | st.builds(User, st.just("noc"), REFERENCES, REFERENCES),
+        st.sampled_from((ENTERPRISE, "1.3.6.1.4.1.99999.7")),
     ),
     st.builds(Webhook, URLS, REFERENCES),
     st.builds(Syslog, HOSTS, st.sampled_from(TRANSPORTS)),

@@ -8,12 +8,13 @@ from typing import Any
 
 import grpc
 
+from gateway_mgmt.access import Community, User
 from gateway_mgmt.alarms import inputs
 from gateway_mgmt.alarms.documents import document, joined
 from gateway_mgmt.alarms.view import Shown, alarms
 from gateway_mgmt.documents import gateway
 from gateway_mgmt.ds1 import INTERVAL_MS, Counters, Row
-from gateway_mgmt.inventory import Community, Device, Span, User
+from gateway_mgmt.inventory import Device, Span
 from gateway_mgmt.io.profiles import shipped
 from gateway_mgmt.known import Known
 from gateway_mgmt.observation import gateway_of

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway_mgmt.access import Community, User
 from gateway_mgmt.alarms.kinds import Kind
-from gateway_mgmt.inventory import NONE, Community, Device, Site, Span, User
-from gateway_mgmt.receivers import Alertmanager, Mail, Syslog, Webhook
+from gateway_mgmt.inventory import NONE, Device, Site, Span
+from gateway_mgmt.receivers import Alertmanager, Inform, Mail, Syslog, Webhook
 from node.centre_file import as_yaml
 from node.config import ConfigError, load_centre, read_centre
 from node.difference import changes, line
@@ -83,6 +84,7 @@ receivers:
   desk: {alertmanager: {urls: ["http://10.0.0.7:9093"], token: "env:T", labels: {team: noc}}}
   hook: {webhook: {url: "https://noc.example/hook", key: "env:K"}}
   logs: {syslog: {address: logs.example, transport: tls}}
+  nms: {inform: {address: 10.0.0.11, community: "env:N", enterprise: 1.3.6.1.4.1.9.9}}
   people: {mail: {server: mail.example, from: a@b, to: [c@d], user: u, password: "env:P"}}
 """
     inventory = read_centre(read_tree(text.encode(), Path("centre.yaml"))).inventory
@@ -95,6 +97,7 @@ receivers:
         "desk": Alertmanager(("http://10.0.0.7:9093",), "env:T", {"team": "noc"}),
         "hook": Webhook("https://noc.example/hook", "env:K"),
         "logs": Syslog(("logs.example", 6514), "tls"),
+        "nms": Inform(("10.0.0.11", 162), Community("env:N"), "1.3.6.1.4.1.9.9"),
         "people": Mail(("mail.example", 587), "a@b", ("c@d",), "starttls", "u", "env:P"),
     }
 
@@ -141,7 +144,7 @@ def receiver(written: str) -> str:
         ),
         (
             receiver("{}"),
-            "centre.yaml:2: receivers.noc: must be one of alertmanager, webhook, syslog, mail",
+            "centre.yaml:2: receivers.noc: must be one of alertmanager, webhook, syslog, mail, ",
         ),
         (
             receiver('{webhook: {url: "https://me:s3cret@noc.example", key: "env:K"}}'),
@@ -154,6 +157,14 @@ def receiver(written: str) -> str:
         (
             receiver("{webhook: {url: noc.example, key: env:K}}"),
             "centre.yaml:2: receivers.noc.webhook.url: is no URL, like https://host:port/path",
+        ),
+        (
+            receiver("{inform: {address: 10.0.0.1, community: env:C, enterprise: 1.2.3}}"),
+            "centre.yaml:2: receivers.noc.inform.enterprise: '1.2.3' is no OID below 1.3.6.1",
+        ),
+        (
+            receiver("{inform: {address: 10.0.0.1}}"),
+            "centre.yaml:2: receivers.noc.inform.user: is missing; SNMP wants community, or user",
         ),
         (
             receiver("{syslog: {address: 10.0.0.1:x}}"),
