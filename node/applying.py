@@ -5,6 +5,7 @@ from typing import Any
 
 from calls.acceptable import Conflict
 from calls.centre import Centre
+from cluster.io.security import Security
 from node import merge
 from node.addresses import taken
 from node.api import ApiClient, Wanted
@@ -15,12 +16,15 @@ ANSWER_MS = 2_000
 
 
 async def apply(
-    configuration: Configuration, addresses: Mapping[str, str], wanted: Wanted
+    configuration: Configuration,
+    addresses: Mapping[str, str],
+    wanted: Wanted,
+    security: Security | None = None,
 ) -> dict[str, Any]:
-    """`addresses`: where each node's API listens. Raises Refused."""
+    """`addresses`: where each node's API listens; `security`: how it is asked. Raises Refused."""
 
     async def check(old: Centre, new: Centre) -> Conflict | None:
-        return address_taken(old, new) or await still_elsewhere(addresses, old, new)
+        return address_taken(old, new) or await still_elsewhere(addresses, old, new, security)
 
     return await configuration.change(wanted, check)
 
@@ -35,7 +39,7 @@ def address_taken(old: Centre, new: Centre) -> Conflict | None:
 
 
 async def still_elsewhere(
-    addresses: Mapping[str, str], old: Centre, new: Centre
+    addresses: Mapping[str, str], old: Centre, new: Centre, security: Security | None = None
 ) -> Conflict | None:
     """An agent who is new in one shard and has a call to finish in another.
 
@@ -45,7 +49,7 @@ async def still_elsewhere(
     added = {name: new.shard_of_agent(name) for name in new.agents if name not in old.agents}
     if not added:
         return None
-    client = ApiClient()
+    client = ApiClient(security)
     try:
         found = await client.read_each(addresses, "agents", timeout_ms=ANSWER_MS)
     finally:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -18,7 +18,8 @@ from gateway_mgmt.alarms import effects, inputs
 from gateway_mgmt.alarms.records import Notice
 from gateway_mgmt.alarms.words import Callers, Message
 from gateway_mgmt.inventory import Address, Device
-from gateway_mgmt.io.courier import Courier
+from gateway_mgmt.io.alertmanager import Alertmanager
+from gateway_mgmt.io.courier import Courier, Sender
 from gateway_mgmt.io.process import Polling, PollingEnded
 from gateway_mgmt.io.senders import make
 from gateway_mgmt.io.watch import Counted, Report
@@ -57,6 +58,23 @@ class Watched(msgspec.Struct, frozen=True):
     receivers: dict[str, Receiver] = {}
     shards: tuple[str, ...] = ()
     """Those of calls, which are told of trunks."""
+
+
+class Appointed(NamedTuple):
+    """A receiver, and who brings it what."""
+
+    receiver: Receiver
+    courier: Courier
+    sender: Sender
+
+    def start(self) -> None:
+        if isinstance(self.sender, Alertmanager):
+            self.sender.start()  # what stands is said again and again
+
+    async def stop(self) -> None:
+        if isinstance(self.sender, Alertmanager):
+            await self.sender.stop()
+        await self.courier.stop()
 
 
 def polled(watched: Watched) -> tuple[Any, ...]:
@@ -100,7 +118,7 @@ class GatewayShard:
         self._polling: Polling | None = None
         self._poll_task: asyncio.Task[None] | None = None
         self._poll_trouble = ""
-        self._couriers: dict[str, tuple[Receiver, Courier]] = {}
+        self._couriers: dict[str, Appointed] = {}
         self._waiting: dict[str, Notice] = {}
         """Notices for receivers that this node has not heard of yet."""
         self._telling: dict[tuple[str, str], effects.Tell] = {}
@@ -118,7 +136,7 @@ class GatewayShard:
         found = [self._poll_trouble] if self._poll_trouble else []
         if self.started is not None and self.started.error:
             found.append(self.started.error)
-        found += [courier.trouble for _, courier in self._couriers.values() if courier.trouble]
+        found += [one.courier.trouble for one in self._couriers.values() if one.courier.trouble]
         return [f"gateways of {self.site}: {one}" for one in found]
 
     # Coming and going.
@@ -154,8 +172,8 @@ class GatewayShard:
         for task in self._tasks:
             task.cancel()
         self._poll_task = self._polling = None
-        for _, courier in self._couriers.values():
-            self._end(courier.stop())
+        for one in self._couriers.values():
+            self._end(one.stop())
         self._couriers, self._waiting, self._telling = {}, {}, {}
         self.known, self.fresh, self.counted, self.started = {}, {}, None, None
         self._poll_trouble = ""
@@ -231,16 +249,17 @@ class GatewayShard:
     def _appoint(self) -> None:
         """A courier for each receiver that is declared."""
         wanted = self._watched.receivers
-        for name, (receiver, courier) in list(self._couriers.items()):
-            if wanted.get(name) != receiver:
+        for name, one in list(self._couriers.items()):
+            if wanted.get(name) != one.receiver:
                 del self._couriers[name]
-                self._waiting |= courier.left
-                self._end(courier.stop())
+                self._waiting |= one.courier.left
+                self._end(one.stop())
         for name, receiver in wanted.items():
             if name not in self._couriers:
                 sender = make(receiver, lambda: self._standing(self.name))
                 courier = Courier(name, sender, self._post, callers=self._callers)
-                self._couriers[name] = receiver, courier
+                self._couriers[name] = one = Appointed(receiver, courier, sender)
+                one.start()
         waiting, self._waiting = self._waiting, {}
         for key, notice in waiting.items():
             self._deliver(key, notice)
@@ -248,7 +267,7 @@ class GatewayShard:
     def _deliver(self, key: str, notice: Notice) -> None:
         for receiver in notice.waiting:
             if receiver in self._couriers:
-                self._couriers[receiver][1].put(key, notice)
+                self._couriers[receiver].courier.put(key, notice)
             else:
                 self._waiting[key] = notice
 

@@ -101,7 +101,9 @@ class Node:
         self.store = stores.make(options.store, self.directory, note)
         self.store_name = stores.name(options.store, self.directory)
         self.configuration = Configuration(self.store)
-        security = Secure(options.tls, node=options.name) if options.tls else Open()
+        self._security = security = (
+            Secure(options.tls, node=options.name) if options.tls else Open()
+        )
         self.host = Host(
             node=options.name,
             peers=options.peers,
@@ -586,7 +588,7 @@ class Node:
         return await self.configuration.history()
 
     async def apply(self, wanted: Wanted) -> Any:
-        return await applying.apply(self.configuration, self.host.addresses, wanted)
+        return await applying.apply(self.configuration, self.host.addresses, wanted, self._security)
 
     # Figures.
 

@@ -44,6 +44,7 @@ carriers: {{bsnl: {{}}}}
 trunks: {{bsnl-pri: {{carrier: bsnl, numbers: ["4001"], queues: [support]}}}}
 receivers:
   noc: {{webhook: {{url: "{noc.url}/hook", key: "env:T_KEY"}}}}
+  desk: {{alertmanager: {{urls: ["{noc.url}"]}}}}
 devices:
   tg1:
     site: delhi
@@ -83,9 +84,15 @@ def raised(cluster: Cluster) -> list[str]:
     return [one["name"] for one in cluster.ask("gateway", "alarms")["alarms"] if one["is_raised"]]
 
 
+def alerts(noc: Http) -> list[str]:
+    """The paths of what Alertmanager was told last to stand."""
+    bodies = [json.loads(body) for path, _, body in list(noc.got) if path.endswith("/alerts")]
+    return [one["labels"]["path"] for one in bodies[-1]] if bodies else []
+
+
 def messages(noc: Http) -> list[tuple[str, str, str]]:
     """(id, what, path) of each that came."""
-    bodies = [json.loads(body) for _, _, body in list(noc.got)]
+    bodies = [json.loads(body) for path, _, body in list(noc.got) if path == "/hook"]
     return [(one["id"], one["what"], one["path"]) for one in bodies]
 
 
@@ -105,7 +112,7 @@ def test_a_line_that_fails_leaves_routing_is_told_once_and_comes_back_over_a_tak
         until("the calls know", lambda: routing(cluster)[-1] == ("partial", 60))
         until("the alarm is raised", lambda: raised(cluster) == ["los@tg1/1"])
         until("the NOC knows", lambda: [one[1:] for one in messages(noc)] == [("raised", "tg1/1")])
-        (body,) = [json.loads(body) for _, _, body in noc.got]
+        (body,) = [json.loads(body) for path, _, body in noc.got if path == "/hook"]
         assert body["callers"] == 0
         (alarm,) = cluster.ask("gateway", "alarms")["alarms"]
         acked = cluster.run("gateway", "ack", alarm["id"], "--note", "a digger")
@@ -118,6 +125,7 @@ def test_a_line_that_fails_leaves_routing_is_told_once_and_comes_back_over_a_tak
         until("it polls", lambda: gateway(cluster, "tg1")["state"] == "up", 30)
         assert raised(cluster) == ["los@tg1/1"]
         (polling,) = polls(pid)
+        said = len(noc.got)
         cluster.kill(pid, signal.SIGKILL)
         until("nobody polls for the dead", lambda: not Path(f"/proc/{polling}").exists())
         until("another node decides", lambda: cluster.shard(SHARD)["active"] not in ("", before))
@@ -125,6 +133,7 @@ def test_a_line_that_fails_leaves_routing_is_told_once_and_comes_back_over_a_tak
         assert (still["id"], still["note"], still["is_raised"]) == (alarm["id"], "a digger", True)
         assert still["acked_by"]
         until("it polls", lambda: gateway(cluster, "tg1")["state"] == "up", 30)
+        until("it says what stands", lambda: len(noc.got) > said and alerts(noc) == ["tg1/1"])
 
         gateways.fault("span 2/1 AIS")  # by a trap: it is polled each second anyway
         until("the calls know", lambda: routing(cluster)[-1] == ("partial", 30))

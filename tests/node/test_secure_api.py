@@ -9,10 +9,13 @@ import grpc
 import grpc.aio
 import pytest
 import typer.main
+from msgspec.structs import replace
 
+from calls.centre import Agent, Centre, Queue, Shard
 from cluster.io.security import Security
 from keepline.v1 import api_pb2
 from node.api import ApiClient, Distrusted, Refused, Wanted, serve_api
+from node.applying import still_elsewhere
 from node.ask import NoCluster, cluster
 from node.cli import app
 from node.directory import Directory
@@ -172,3 +175,16 @@ def test_every_command_that_finds_a_cluster_takes_a_certificate() -> None:
 
     assert {"status", "drain", "apply", "agent", "config show"} <= finding
     assert [path for path in sorted(finding) if "tls" not in options[path]] == []
+
+
+async def test_a_node_asks_others_for_calls_in_the_way_of_a_change_with_its_certificate(
+    papers: Papers,
+) -> None:
+    shards = {"north": Shard(("127.0.0.1", 1)), "south": Shard(("127.0.0.1", 2))}
+    old = Centre({}, {"help": Queue("south")}, {}, shards)
+    new = replace(old, agents={"1": Agent("Anna", "sip:1@127.0.0.1", ("help",))})
+    desk = Desk({"agents": [{"agent": "1", "shard": "north", "epoch": 3}]})
+    async with serving(papers.secure("n1"), desk=desk) as (node,):
+        found = await still_elsewhere(node.peers, old, new, papers.secure("n2"))
+    assert found is not None
+    assert ".".join(found.path) == "agents.1.queues"
