@@ -1,9 +1,15 @@
 """What is declared, as the shards of alarms decide by it: one shard for each site with devices."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
+from msgspec.structs import replace
+
+from cluster.durations import duration_ms
+from gateway_mgmt.alarms.kinds import DEFAULTS, NOT_KNOWN, Kind
 from gateway_mgmt.alarms.records import Plan
 from gateway_mgmt.inventory import Inventory
+from gateway_mgmt.profile import Profile, Tuning
 from gateway_mgmt.trunks import Trunk
 
 PREFIX = "gateways@"
@@ -26,8 +32,20 @@ def sites_with_devices(inventory: Inventory) -> tuple[str, ...]:
     return tuple(site for site in inventory.sites if site in found)
 
 
-def plan(inventory: Inventory, site: str, shards: Collection[str]) -> Plan:
-    """Of one site. `shards`: those of calls, which are told of its trunks."""
+def profiles_of(inventory: Inventory, shipped: Mapping[str, Profile]) -> dict[str, Profile]:
+    """By name. One that is declared goes before a shipped one of its name."""
+    return {**shipped, **inventory.profiles}
+
+
+def plan(
+    inventory: Inventory,
+    site: str,
+    shards: Collection[str],
+    shipped: Mapping[str, Profile] = MappingProxyType({}),
+) -> Plan:
+    """Of one site. `shards`: those of calls, which are told of its trunks. `shipped`: profiles
+    that need not be declared.
+    """
     devices = {name: one for name, one in inventory.devices.items() if one.site == site}
     trunks = {}
     for name, trunk in inventory.trunks.items():
@@ -39,10 +57,34 @@ def plan(inventory: Inventory, site: str, shards: Collection[str]) -> Plan:
         if spans:
             trunks[name] = Trunk(spans, trunk.carrier, trunk.numbers, trunk.queues)
     declared = inventory.sites.get(site)
+    here = declared.kinds if declared else {}
+    profiles = profiles_of(inventory, shipped)
+    kinds = {
+        name: {
+            condition: tuned(here.get(condition) or DEFAULTS.get(condition, NOT_KNOWN), tuning)
+            for condition, tuning in profile.alarms.items()
+        }
+        for name, profile in profiles.items()
+    }
     return Plan(
-        gateways={name: {} for name in devices},
+        gateways={name: kinds.get(device.profile, {}) for name, device in devices.items()},
         trunks=trunks,
-        kinds=declared.kinds if declared else {},
+        kinds=here,
         receivers=tuple(inventory.receivers),
         shards=tuple(shards),
     )
+
+
+def tuned(kind: Kind, tuning: Tuning) -> Kind:
+    """`kind`, with what a profile says of it."""
+    return replace(
+        kind,
+        severity=tuning.severity or kind.severity,
+        soak_ms=_ms(tuning.soak, kind.soak_ms),
+        hold_ms=_ms(tuning.hold, kind.hold_ms),
+    )
+
+
+def _ms(written: str, usual: int) -> int:
+    found = duration_ms(written) if written else None
+    return usual if found is None else found

@@ -8,10 +8,13 @@ from typing import Annotated, Any
 import msgspec
 import yaml
 
+from cluster.durations import duration_ms
+from gateway_mgmt.alarms.kinds import RAISABLE
 from gateway_mgmt.observation import CONDITIONS
 from gateway_mgmt.profile_errors import fault, in_words, line_of
 
 MAX_BYTES = 1 << 18
+HOUR_MS = 3_600_000
 
 Oid = Annotated[str, msgspec.Meta(pattern=r"^1(\.(0|[1-9][0-9]{0,9})){3,60}$")]
 Index = Annotated[str, msgspec.Meta(pattern=r"^(0|[1-9][0-9]{0,9})(\.(0|[1-9][0-9]{0,9})){0,9}$")]
@@ -22,7 +25,7 @@ class ProfileError(Exception):
     """The text is the one line a person needs: file, field, what is wrong."""
 
 
-class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Column(msgspec.Struct, frozen=True, omit_defaults=True):
     """A column of a vendor's table with a row for each span."""
 
     oid: Oid
@@ -34,8 +37,17 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What follows the row, where the table's index is longer."""
 
 
-class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How devices of one kind are read."""
+class Tuning(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How alarms of a condition behave, where that is not as usual. Empty: it is."""
+
+    severity: str = ""
+    soak: str = ""
+    hold: str = ""
+    """Times as in the centre's file: 500ms, 2.5s, 1m."""
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """How devices of one kind are read, and how their alarms behave."""
 
     title: str
     object_ids: tuple[Oid, ...] = ()
@@ -50,6 +62,25 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spans: dict[Named, Column] = {}
     scalars: dict[Named, Oid] = {}
     """Of the device as a whole."""
+    alarms: dict[str, Tuning] = {}
+    """By condition."""
+
+
+# A profile that a newer version put into the centre may have more fields. One that a person wrote
+# has a typing error then.
+
+
+class _Column(Column, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class _Tuning(Tuning, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class _Profile(Profile, frozen=True, forbid_unknown_fields=True):
+    spans: dict[Named, _Column] = {}  # type: ignore[assignment]
+    alarms: dict[str, _Tuning] = {}  # type: ignore[assignment]
 
 
 class _Loader(yaml.SafeLoader):
@@ -95,13 +126,35 @@ def read_profile(text: bytes, file: str) -> Profile:
 def checked(found: Any) -> tuple[Profile | None, tuple[list[str | int], str] | None]:
     """The profile that this document declares; or where in it a mistake is, and what it is."""
     try:
-        profile = msgspec.convert(found, Profile)
+        msgspec.convert(found, _Profile)
     except msgspec.ValidationError as error:
-        return None, fault(found, error, lambda other: msgspec.convert(other, Profile))
+        return None, fault(found, error, lambda other: msgspec.convert(other, _Profile))
+    profile = msgspec.convert(found, Profile)
     for name, column in profile.spans.items():
         for value, condition in column.conditions.items():
             if condition not in CONDITIONS:
                 known = ", ".join(sorted(CONDITIONS))
                 where: list[str | int] = ["spans", name, "conditions", value]
                 return None, (where, f"{condition!r} is no condition; known: {known}")
+    for name, tuning in profile.alarms.items():
+        wrong = _wrong(name, tuning)
+        if wrong is not None:
+            return None, wrong
     return profile, None
+
+
+def _wrong(condition: str, tuning: Tuning) -> tuple[list[str | int], str] | None:
+    if condition not in CONDITIONS:
+        known = ", ".join(sorted(CONDITIONS))
+        return ["alarms", condition], f"no such condition; known: {known}"
+    if tuning.severity and tuning.severity not in RAISABLE:
+        known = ", ".join(RAISABLE)
+        why = f"{tuning.severity!r} is no severity; known: {known}"
+        return ["alarms", condition, "severity"], why
+    for field in ("soak", "hold"):
+        written = getattr(tuning, field)
+        value_ms = duration_ms(written) if written else 0
+        if value_ms is None or value_ms > HOUR_MS:
+            why = f"{written!r} is no time up to 1h, like 500ms, 2.5s or 1m"
+            return ["alarms", condition, field], why
+    return None

@@ -5,8 +5,9 @@ from typing import Any
 import msgspec
 import yaml
 from msgspec.structs import replace
+from yaml.nodes import MappingNode
 
-from gateway_mgmt.alarms.kinds import DEFAULTS, SEVERITIES, Kind
+from gateway_mgmt.alarms.kinds import DEFAULTS, RAISABLE, Kind
 from gateway_mgmt.inventory import Site
 from gateway_mgmt.profile import Profile, checked
 from node.fields import HOUR_MS, NAME, ip_address, shown, text_of
@@ -15,7 +16,6 @@ from node.yaml_tree import Tree, in_words
 Fields = dict[str, Any]
 
 TRAP_PORT = 162
-RAISABLE = SEVERITIES[:-1]
 UNSAID_OF_PROFILE = msgspec.to_builtins(Profile(title="")) | {"title": None}
 """What need not be said: all but the title."""
 
@@ -60,7 +60,15 @@ def read_own_profile(tree: Tree) -> Profile:
         path, why = wrong
         raise tree.wrong_at([str(part) for part in path], why)
     assert profile is not None
+    _refuse_twice(tree)
     return profile
+
+
+def _refuse_twice(tree: Tree) -> None:
+    """A name that stands twice: YAML itself would take the last."""
+    if isinstance(tree.node, MappingNode):
+        for value in tree.mapping().values():
+            _refuse_twice(value)
 
 
 def site_as_file(site: Site) -> Fields:

@@ -11,6 +11,9 @@ from pathlib import Path
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from cluster.durations import duration_ms as duration_ms
+from cluster.durations import in_words as in_words
+
 MAX_BYTES = 16 << 20
 """A larger file is not a centre."""
 
@@ -21,9 +24,6 @@ MAX_SHOWN = 60
 """Characters of a wrong value in an error."""
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h)")
-UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 
 KINDS = {
     "tag:yaml.org,2002:null": "nothing",
@@ -153,22 +153,6 @@ class Tree:
 
 def shortened(value: str) -> str:
     return value if len(value) <= MAX_SHOWN else value[: MAX_SHOWN - 3] + "..."
-
-
-def duration_ms(written: str) -> int | None:
-    """Milliseconds of 20s, 500ms, 1.5s, 2m or 1h; None when it is not a time."""
-    if written == "0":
-        return 0
-    found = DURATION.fullmatch(written)
-    return round(float(found[1]) * UNIT_MS[found[2]]) if found else None
-
-
-def in_words(value_ms: int) -> str:
-    """A time as it may be written in the file."""
-    for unit in ("h", "m", "s"):
-        if value_ms and value_ms % UNIT_MS[unit] == 0:
-            return f"{value_ms // UNIT_MS[unit]}{unit}"
-    return f"{value_ms}ms"
 
 
 def check_depth(file: Path, text: str) -> None:

@@ -8,7 +8,8 @@ import msgspec
 
 CRITICAL, MAJOR, MINOR, WARNING = "critical", "major", "minor", "warning"
 INDETERMINATE, CLEARED = "indeterminate", "cleared"
-SEVERITIES = (CRITICAL, MAJOR, MINOR, WARNING, INDETERMINATE, CLEARED)
+RAISABLE = (CRITICAL, MAJOR, MINOR, WARNING, INDETERMINATE)
+SEVERITIES = (*RAISABLE, CLEARED)
 
 
 class Kind(msgspec.Struct, frozen=True):

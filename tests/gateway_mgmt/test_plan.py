@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from calls.acceptable import successor
 from calls.centre import Centre
 from gateway_mgmt.access import Community
-from gateway_mgmt.alarms.kinds import Kind
+from gateway_mgmt.alarms.kinds import DEFAULTS, Kind
 from gateway_mgmt.inventory import NONE, Device, Inventory, Site, Span, Trunk
-from gateway_mgmt.plan import plan, shard_of, site_of, sites_with_devices
+from gateway_mgmt.io.profiles import shipped
+from gateway_mgmt.plan import plan, profiles_of, shard_of, site_of, sites_with_devices
+from gateway_mgmt.profile import Profile, Tuning
 from gateway_mgmt.receivers import Webhook
 from node.config import load_centre
 
@@ -42,6 +46,28 @@ def test_a_site_decides_of_its_devices_and_their_trunks() -> None:
     assert delhi.kinds == {"rai": Kind("warning")}
     assert (delhi.receivers, delhi.shards) == (("hook",), ("main", "south"))
     assert plan(INVENTORY, "pune", ["main"]).trunks == {}
+
+
+def test_a_profile_says_how_alarms_of_its_devices_behave() -> None:
+    """On top of what the site says, and of what is usual."""
+    slow = Profile("Slow", alarms={"rai": Tuning(soak="0s"), "los": Tuning("major", hold="1m")})
+    inventory = replace(INVENTORY, profiles={"generic": slow})
+    kinds = {
+        "rai": Kind("warning", soak_ms=0),
+        "los": replace(DEFAULTS["los"], severity="major", hold_ms=60_000),
+    }
+    assert plan(inventory, "delhi", ["main"]).gateways == {"tg1": kinds, "tg2": kinds}
+    assert plan(inventory, "pune", ["main"]).gateways["tg3"]["rai"] == replace(
+        DEFAULTS["rai"], soak_ms=0
+    )
+    assert plan(INVENTORY, "delhi", ["main"], {"generic": slow}).gateways["tg1"] == kinds
+    assert plan(INVENTORY, "delhi", ["main"], shipped()).gateways == {"tg1": {}, "tg2": {}}
+
+
+def test_a_declared_profile_goes_before_a_shipped_one() -> None:
+    mine = {"generic": Profile("Mine"), "own": Profile("Own")}
+    found = profiles_of(replace(INVENTORY, profiles=mine), shipped())
+    assert found == {**shipped(), **mine}
 
 
 def test_what_is_no_site_any_more_watches_nothing_and_still_tells() -> None:

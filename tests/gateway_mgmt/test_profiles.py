@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway_mgmt.inventory import Span
@@ -57,6 +58,22 @@ def test_the_shipped_profiles_are_sound() -> None:
             "x.yaml:3: spans.d.conditions.1: 'down' is no condition; known: ais, d_channel_down, ",
         ),
         (b"title: x\ntitle: y\n", "x.yaml:2: title stands here twice"),
+        (
+            b"title: x\nalarms:\n  losss: {soak: 0s}\n",
+            "x.yaml:3: alarms.losss: no such condition; known: ais, d_channel_down, ",
+        ),
+        (
+            b"title: x\nalarms:\n  los: {severity: cleared}\n",
+            "x.yaml:3: alarms.los.severity: 'cleared' is no severity; known: critical, major, ",
+        ),
+        (
+            b"title: x\nalarms:\n  los:\n    hold: 2h\n",
+            "x.yaml:4: alarms.los.hold: '2h' is no time up to 1h, like 500ms, 2.5s or 1m",
+        ),
+        (
+            b"title: x\nalarms:\n  los: {sock: 0s}\n",
+            "x.yaml:3: alarms.los.sock: no field has this name",
+        ),
         (b"title: [\n", "x.yaml:2: expected the node content, but found '<stream end>'"),
         (b"", "x.yaml:1: Expected `object`, got `null`"),
         (b"\xff\xfe\x00", "x.yaml: "),
@@ -81,6 +98,17 @@ def test_a_column_names_a_row_for_each_span_and_what_follows_it() -> None:
     assert asked == ["1.3.6.1.40", "1.3.6.2.1", "1.3.6.3.2.0.7"]
     with pytest.raises(ProfileError, match=r"x.yaml:3: spans.d.then: "):
         read_profile(b"title: x\nspans: {d: {oid: 1.3.6.1.4.1,\n  then: .0}}\n", "x.yaml")
+
+
+def test_a_profile_of_a_newer_version_is_read_by_an_older_one() -> None:
+    """In the centre's record, while versions are mixed; in a file it is a typing error."""
+    known = {"title": "x", "spans": {"d": {"oid": "1.3.6.1.4"}}, "alarms": {"los": {}}}
+    newer = {**known, "newer": 1}
+    newer["spans"] = {"d": {"oid": "1.3.6.1.4", "newer": 1}}
+    newer["alarms"] = {"los": {"newer": 1}}
+    assert msgspec.json.decode(msgspec.json.encode(newer), type=Profile) == msgspec.convert(
+        known, Profile
+    )
 
 
 def test_a_site_may_have_profiles_of_its_own(tmp_path: Path) -> None:

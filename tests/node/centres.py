@@ -7,10 +7,10 @@ from msgspec.structs import replace
 
 from calls.centre import Agent, Centre, Number, Queue, Shard
 from gateway_mgmt.access import AUTH_PROTOCOLS, PRIVACY_PROTOCOLS, Community, User
-from gateway_mgmt.alarms.kinds import DEFAULTS, SEVERITIES, Kind
+from gateway_mgmt.alarms.kinds import DEFAULTS, RAISABLE, Kind
 from gateway_mgmt.inventory import Carrier, Device, Inventory, Site, Span, Trunk
 from gateway_mgmt.io.profiles import shipped
-from gateway_mgmt.profile import Column, Profile
+from gateway_mgmt.profile import Column, Profile, Tuning
 from gateway_mgmt.receivers import (
     ENTERPRISE,
     SECURITIES,
@@ -26,7 +26,7 @@ NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,6}", fullmatch=True)
 SOUNDS = st.sampled_from(("", "music.wav", "welcome.wav", "a-1.wav"))
 KINDS = st.builds(
     Kind,
-    severity=st.sampled_from(SEVERITIES[:-1]),
+    severity=st.sampled_from(RAISABLE),
     soak_ms=st.integers(0, 3_600_000),
     hold_ms=st.integers(0, 3_600_000),
 )
@@ -40,6 +40,13 @@ PROFILES = st.builds(
         ({}, {"d_channel": Column("1.3.6.1.4.1.5003.9", 0, {1: "d_channel_down", 2: "los"})})
     ),
     scalars=st.sampled_from(({}, {"serial": "1.3.6.1.2.1.47.1"})),
+    alarms=st.dictionaries(
+        st.sampled_from(sorted(DEFAULTS)),
+        st.builds(
+            Tuning, st.sampled_from(("", *RAISABLE)), *[st.sampled_from(("", "0s", "2.5s"))] * 2
+        ),
+        max_size=2,
+    ),
 )
 REFERENCES = st.sampled_from(("env:TG_1", "file:/etc/tg.key"))
 URLS = st.sampled_from(("https://noc.example/hook", "http://127.0.0.1:9093"))
@@ -47,7 +54,7 @@ HOSTS = st.tuples(st.sampled_from(("noc.example", "10.0.0.9")), st.integers(1, 6
 RECEIVERS = st.one_of(
     st.builds(
         Alertmanager,
-        st.lists(URLS, min_size=1, max_size=2).map(tuple),
+        st.lists(URLS, min_size=1, max_size=2, unique=True).map(tuple),
         st.just("") | REFERENCES,
         st.dictionaries(st.sampled_from(("site", "team")), st.text(max_size=5), max_size=2),
     ),

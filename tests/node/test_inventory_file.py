@@ -167,6 +167,19 @@ def receiver(written: str) -> str:
             "centre.yaml:2: receivers.noc.inform.user: is missing; SNMP wants community, or user",
         ),
         (
+            "profiles:\n  mine:\n    title: x\n    scalars:\n      a: 1.3.6.1.2\n"
+            "      a: 1.3.6.1.3\n",
+            "centre.yaml:6: profiles.mine.scalars.a: stands here twice",
+        ),
+        (
+            "profiles:\n  mine: &a {title: x, scalars: *a}",
+            "centre.yaml:2: profiles.mine: has a value that cannot be read",
+        ),
+        (
+            "profiles: {mine: {title: x, alarms: {los: {soak: soon}}}}",
+            "centre.yaml:1: profiles.mine.alarms.los.soak: 'soon' is no time up to 1h, like 500ms",
+        ),
+        (
             receiver("{syslog: {address: 10.0.0.1:x}}"),
             "centre.yaml:2: receivers.noc.syslog.address: '10.0.0.1:x' is no address; write HOST",
         ),
