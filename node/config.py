@@ -9,6 +9,7 @@ from pathlib import Path
 
 from calls.centre import Address, Agent, Centre, Number, Queue, Shard
 from gateway_mgmt.io.profiles import shipped
+from node.fields import clash, shown
 from node.inventory_file import SECTIONS, read_inventory
 from node.yaml_tree import ConfigError, Tree, read_file, read_tree
 
@@ -53,6 +54,13 @@ def read_centre(tree: Tree) -> Centre:
     numbers = read_numbers(top.get("numbers"), queues)
     agents = read_agents(top.get("agents"), queues)
     inventory = read_inventory(top, numbers, queues, shipped())
+    for site, declared in inventory.sites.items():
+        for name, shard in shards.items():
+            if declared.traps and clash(declared.traps, shard.sip):
+                raise tree.wrong_at(
+                    ("sites", site, "traps"),
+                    f"is in the way of shard {name}, which has {shown(shard.sip)}",
+                )
     given: dict[str, int | str] = {}
     if "max_calls" in top:
         given["max_calls"] = top["max_calls"].number(1, 1_000_000)

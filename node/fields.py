@@ -33,5 +33,10 @@ def reference(tree: Tree) -> str:
     return node.value
 
 
+def clash(one: Address, other: Address) -> bool:
+    """Can a host not have both? 0.0.0.0 is all of its addresses."""
+    return one[1] == other[1] and (one[0] == other[0] or "0.0.0.0" in (one[0], other[0]))
+
+
 def shown(address: Address) -> str:
     return f"{address[0]}:{address[1]}"

@@ -22,7 +22,7 @@ from gateway_mgmt.inventory import (
     slots_in_words,
 )
 from node.access_file import access_as_file, read_snmp
-from node.fields import HOST, HOUR_MS, NAME, ip_address, shown, text_of
+from node.fields import HOST, HOUR_MS, NAME, clash, ip_address, shown, text_of
 from node.receivers_file import read_receiver, receiver_as_file
 from node.sites_file import UNSAID_OF_PROFILE, read_own_profile, read_site, site_as_file
 from node.yaml_tree import Tree, in_words
@@ -48,9 +48,11 @@ def read_inventory(
     sites: dict[str, Site] = {}
     for name, tree in _entries(top.get("sites")).items():
         sites[name] = site = read_site(tree)
-        for other in sites:
-            if other != name and site.traps and sites[other].traps == site.traps:
-                raise tree.wrong_at(("traps",), f"is the address of site {other} already")
+        for other, at in sites.items():
+            if other != name and site.traps and at.traps and clash(site.traps, at.traps):
+                raise tree.wrong_at(
+                    ("traps",), f"is in the way of site {other}, which has {shown(at.traps)}"
+                )
     carriers = {}
     for name, tree in _entries(top.get("carriers")).items():
         fields = tree.fields(("name", "contact"))

@@ -1,7 +1,7 @@
 """The receivers of alarms in the centre's file: read, and written again."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +19,7 @@ from gateway_mgmt.receivers import (
     Webhook,
 )
 from node.access_file import access_as_file, read_snmp
+from node.fields import HOST as IPV4
 from node.fields import reference, shown
 from node.yaml_tree import Tree, in_words
 
@@ -26,9 +27,13 @@ Fields = dict[str, Any]
 
 KINDS = ("alertmanager", "webhook", "syslog", "mail", "inform")
 TRAP_PORT = 162
-HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
-MAIL_ADDRESS = re.compile(r"[^@\s<>,]{1,128}@[^@\s<>,]{1,190}")
+PART = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+HOST = re.compile(rf"(?=.{{1,253}}$){PART}(?:\.{PART})*")
+MAIL_ADDRESS = re.compile(rf"[!#-'*+./0-9=?A-Z^-~-]{{1,64}}@{PART}(?:\.{PART})*")
+URL = re.compile(r"[!-~]{1,2000}")
 LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,63}")
+OWN_LABELS = ("alertname", "gateway", "path", "severity")
+"""An alert has them from its alarm."""
 SYSLOG_PORTS = {"udp": 514, "tcp": 601, "tls": 6514}
 MAIL_PORTS = {"starttls": 587, "tls": 465, "none": 25}
 DIGEST_LEAST_MS, DIGEST_MOST_MS = 1_000, 3_600_000
@@ -58,13 +63,15 @@ def read_receiver(tree: Tree) -> Receiver:
 
 def _alertmanager(tree: Tree) -> Alertmanager:
     fields = tree.fields(("urls", "token", "labels"), required=("urls",))
-    urls = tuple(_url(item) for item in fields["urls"].items())
+    urls = _each(fields["urls"], _url)
     if not urls:
         raise fields["urls"].wrong("names no URL")
     labels = {}
     for name, value in fields["labels"].mapping().items() if "labels" in fields else ():
         if not LABEL.fullmatch(name):
             raise value.wrong("a label is letters, digits and _ and starts with no digit")
+        if name in OWN_LABELS:
+            raise value.wrong("is what the alarm says; give the label another name")
         labels[name] = value.text()
     return Alertmanager(urls, reference(fields["token"]) if "token" in fields else "", labels)
 
@@ -80,7 +87,7 @@ def _mail(tree: Tree) -> Mail:
         raise tree.wrong("user and password belong together")
     if user and security == "none":
         raise fields["security"].wrong("a login needs starttls or tls: anybody could read it")
-    to = tuple(_mail_address(item) for item in fields["to"].items())
+    to = _each(fields["to"], _mail_address)
     if not to:
         raise fields["to"].wrong("names nobody")
     digest = {}
@@ -111,15 +118,33 @@ def _one_of(fields: Mapping[str, Tree], name: str, known: tuple[str, ...], other
     return fields[name].one_of(known, name) if name in fields else otherwise
 
 
+def _each(tree: Tree, read: Callable[[Tree], str]) -> tuple[str, ...]:
+    found: list[str] = []
+    for item in tree.items():
+        one = read(item)
+        if one in found:
+            raise item.wrong("stands here twice")
+        found.append(one)
+    return tuple(found)
+
+
+def is_host(written: str) -> bool:
+    """A name as DNS takes it, or an IPv4 address."""
+    is_number = re.fullmatch(r"[0-9.]+", written)
+    return bool(IPV4.fullmatch(written) if is_number else HOST.fullmatch(written))
+
+
 def _url(tree: Tree) -> str:
     """Not shown: a password may stand in it."""
     written = tree.text()
     try:
         parts = urlsplit(written)
-        is_sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        host = parts.hostname or ""
+        is_sound = parts.scheme in ("http", "https") and (":" in host or is_host(host))
+        is_sound = is_sound and parts.port != 0
     except ValueError:
         is_sound = False
-    if not is_sound or len(written) > 2_000 or not written.isprintable() or " " in written:
+    if not is_sound or not URL.fullmatch(written):
         raise tree.wrong("is no URL, like https://host:port/path")
     if parts.username is not None or parts.password is not None:
         raise tree.wrong("must hold no user and no password")
@@ -129,7 +154,7 @@ def _url(tree: Tree) -> str:
 def _address(tree: Tree, default_port: int) -> Address:
     host, colon, port = tree.text().partition(":")
     is_port = re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 65_536
-    if not HOST.fullmatch(host) or (colon and not is_port):
+    if not is_host(host) or (colon and not is_port):
         raise tree.wrong(f"{tree.text()!r} is no address; write HOST or HOST:PORT")
     return host, int(port) if colon else default_port
 

@@ -111,7 +111,23 @@ def receiver(written: str) -> str:
     [
         (
             'sites: {a: {traps: "0.0.0.0:162"}, b: {traps: "0.0.0.0:162"}}',
-            "centre.yaml:1: sites.b.traps: is the address of site a already",
+            "centre.yaml:1: sites.b.traps: is in the way of site a, which has 0.0.0.0:162",
+        ),
+        (
+            'sites:\n  a: {traps: "10.0.0.5"}\n  b: {traps: "0.0.0.0:162"}',
+            "centre.yaml:3: sites.b.traps: is in the way of site a, which has 10.0.0.5:162",
+        ),
+        (
+            'shards: {main: {sip: "127.0.0.1:5060"}}\nsites: {a: {traps: "127.0.0.1:5060"}}',
+            "centre.yaml:2: sites.a.traps: is in the way of shard main, which has 127.0.0.1:5060",
+        ),
+        (
+            "sites: {a: {preferred: [n1, n1]}}",
+            "centre.yaml:1: sites.a.preferred[1]: 'n1' is no name of a node, or stands here twice",
+        ),
+        (
+            "sites: {a: {alarms: {los: {soak: 2h}}}}",
+            "centre.yaml:1: sites.a.alarms.los.soak: must be from 0ms to 1h, is 2h",
         ),
         (
             "sites: {a: {alarms: {losss: {}}}}",
@@ -143,6 +159,19 @@ def receiver(written: str) -> str:
             "centre.yaml:1: profiles.mine.titel: no field has this name",
         ),
         (
+            "profiles:\n  mine:\n    title: x\n    scalars:\n      a: 1.3.6.1.2\n"
+            "      a: 1.3.6.1.3\n",
+            "centre.yaml:6: profiles.mine.scalars.a: stands here twice",
+        ),
+        (
+            "profiles:\n  mine: &a {title: x, scalars: *a}",
+            "centre.yaml:2: profiles.mine: has a value that cannot be read",
+        ),
+        (
+            "profiles: {mine: {title: x, alarms: {los: {soak: soon}}}}",
+            "centre.yaml:1: profiles.mine.alarms.los.soak: 'soon' is no time up to 1h, like 500ms",
+        ),
+        (
             receiver("{}"),
             "centre.yaml:2: receivers.noc: must be one of alertmanager, webhook, syslog, mail, ",
         ),
@@ -158,6 +187,11 @@ def receiver(written: str) -> str:
             receiver("{webhook: {url: noc.example, key: env:K}}"),
             "centre.yaml:2: receivers.noc.webhook.url: is no URL, like https://host:port/path",
         ),
+        # What a sender could not even try to send would count as refused by the receiver.
+        (
+            receiver('{webhook: {url: "https://noc.example/ü-s3cret", key: "env:K"}}'),
+            "centre.yaml:2: receivers.noc.webhook.url: is no URL, like https://host:port/path",
+        ),
         (
             receiver("{inform: {address: 10.0.0.1, community: env:C, enterprise: 1.2.3}}"),
             "centre.yaml:2: receivers.noc.inform.enterprise: '1.2.3' is no OID below 1.3.6.1",
@@ -167,17 +201,44 @@ def receiver(written: str) -> str:
             "centre.yaml:2: receivers.noc.inform.user: is missing; SNMP wants community, or user",
         ),
         (
-            "profiles:\n  mine:\n    title: x\n    scalars:\n      a: 1.3.6.1.2\n"
-            "      a: 1.3.6.1.3\n",
-            "centre.yaml:6: profiles.mine.scalars.a: stands here twice",
+            receiver('{webhook: {url: "https://noc..example", key: "env:K"}}'),
+            "centre.yaml:2: receivers.noc.webhook.url: is no URL, like https://host:port/path",
         ),
         (
-            "profiles:\n  mine: &a {title: x, scalars: *a}",
-            "centre.yaml:2: profiles.mine: has a value that cannot be read",
+            receiver("{syslog: {address: logs..example}}"),
+            "centre.yaml:2: receivers.noc.syslog.address: 'logs..example' is no address; write",
         ),
         (
-            "profiles: {mine: {title: x, alarms: {los: {soak: soon}}}}",
-            "centre.yaml:1: profiles.mine.alarms.los.soak: 'soon' is no time up to 1h, like 500ms",
+            receiver("{syslog: {address: 10.0.0.300}}"),
+            "centre.yaml:2: receivers.noc.syslog.address: '10.0.0.300' is no address; write",
+        ),
+        (
+            receiver("{syslog: {address: logs, transport: dtls}}"),
+            "centre.yaml:2: receivers.noc.syslog.transport: 'dtls' is no transport; known: udp",
+        ),
+        (
+            receiver("{mail: {server: m, from: ä@b, to: [c@d]}}"),
+            "centre.yaml:2: receivers.noc.mail.from: 'ä@b' is no e-mail address",
+        ),
+        (
+            receiver("{mail: {server: m, from: a@b, to: [c@d, c@d]}}"),
+            "centre.yaml:2: receivers.noc.mail.to[1]: stands here twice",
+        ),
+        (
+            receiver("{mail: {server: m, from: a@b, to: [c@d], user: u, password: s3cret}}"),
+            "centre.yaml:2: receivers.noc.mail.password: must be env:NAME or file:/PATH, where",
+        ),
+        (
+            receiver('{alertmanager: {urls: ["http://a", "http://a"]}}'),
+            "centre.yaml:2: receivers.noc.alertmanager.urls[1]: stands here twice",
+        ),
+        (
+            receiver('{alertmanager: {urls: ["http://a"], labels: {severity: page}}}'),
+            "centre.yaml:2: receivers.noc.alertmanager.labels.severity: is what the alarm says",
+        ),
+        (
+            receiver("{pager: {}}"),
+            "centre.yaml:2: receivers.noc.pager: unknown; known here: alertmanager, webhook,",
         ),
         (
             receiver("{syslog: {address: 10.0.0.1:x}}"),
