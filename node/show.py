@@ -291,6 +291,9 @@ def centre(document: Document) -> str:
     closing = ", ".join(document["closing"])
     if closing:
         head += f"# removed, until its last call has ended: shard {closing}\n"
+    sites = ", ".join(document.get("closing_sites", ()))  # an older node says none
+    if sites:
+        head += f"# without devices, until its receivers are told: site {sites}\n"
     return head + str(document["file"]).rstrip("\n")
 
 
