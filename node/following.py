@@ -183,14 +183,14 @@ class Following:
             self._host.post(name, inputs.Configure(self._told, self.version))
             return
         shard, centre = self.gateways[name], self.centre
-        decided = plan.plan(centre.inventory, shard.site, centre.shards)
+        decided = plan.plan(centre.inventory, shard.site, centre.shards, shipped())
         self._host.post(name, gateway_inputs.Configure(decided, self.version))
         site = centre.inventory.sites.get(shard.site)
         devices = centre.inventory.devices.items()
         shard.declare(
             Watched(
                 devices={at: device for at, device in devices if device.site == shard.site},
-                profiles={**shipped(), **centre.inventory.profiles},
+                profiles=plan.profiles_of(centre.inventory, shipped()),
                 traps=site.traps if site else None,
                 receivers=centre.inventory.receivers,
                 shards=decided.shards,

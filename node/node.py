@@ -30,6 +30,7 @@ from cluster.switch import Switch
 from failover.io.bind import BindDriver
 from failover.io.inbox import SocketInbox
 from gateway_mgmt.alarms.machine import Alarms
+from gateway_mgmt.io.profiles import shipped
 from gateway_mgmt.plan import plan
 from media_servers.io.client import Client
 from media_servers.verbs import Event
@@ -200,7 +201,9 @@ class Node:
             shard.serve(lambda: self.following.configure(which))
 
         return ShardSpec(
-            machine=lambda: Alarms(plan(self.centre.inventory, shard.site, self.centre.shards)),
+            machine=lambda: Alarms(
+                plan(self.centre.inventory, shard.site, self.centre.shards, shipped())
+            ),
             perform=shard.perform,
             preferred=(),
             move_address=stays,
