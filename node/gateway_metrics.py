@@ -1,6 +1,9 @@
 """What Prometheus is told of gateways, by the node where their alarms are decided."""
 
+import asyncio
 from collections.abc import Iterator
+
+import structlog
 
 from cluster.runtime import Shard
 from gateway_mgmt.alarms import documents, view
@@ -10,11 +13,51 @@ from gateway_mgmt.alarms.records import Notice, Route
 from gateway_mgmt.ds1 import Counters, availability
 from gateway_mgmt.known import Known
 from node.gateway_shard import GatewayShard
-from node.gateways import book_of
+from node.gateways import Gateways, book_of
 from node.metrics import Sample
 
+EVERY_S = 5.0
+AT_ONCE = 200
+"""Samples that are made in one turn of the loop."""
 SECONDS = ("es", "ses", "sefs", "uas")
 """Of Counters: what a line's quality is judged by."""
+
+log = structlog.get_logger()
+
+
+class GatewaySamples:
+    """The samples of a node's gateways, taken every few seconds."""
+
+    def __init__(self, gateways: Gateways) -> None:
+        self._gateways = gateways
+        self._taken: dict[str, list[Sample]] = {}
+
+    def now(self) -> list[Sample]:
+        """Of the sites that are active here; who has left is told of by another node."""
+        return [
+            sample
+            for shard, _ in self._gateways.served()
+            for sample in self._taken.get(shard.name, ())
+        ]
+
+    async def run(self) -> None:
+        """Take them, for ever. They may be many: some at a time, so that no call waits for them."""
+        while True:
+            try:
+                self._taken = await self._take()
+            except Exception as error:
+                log.exception("gateways not counted", error=repr(error))
+            await asyncio.sleep(EVERY_S)
+
+    async def _take(self) -> dict[str, list[Sample]]:
+        taken: dict[str, list[Sample]] = {}
+        for shard, run in list(self._gateways.served()):
+            found = taken[shard.name] = []
+            for n, sample in enumerate(samples(shard, run)):
+                found.append(sample)
+                if n % AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        return taken
 
 
 def samples(shard: GatewayShard, run: Shard) -> Iterator[Sample]:

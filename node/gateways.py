@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
+import structlog
+
 from cluster.io.clock import wall_ms
 from cluster.io.host import Host
 from cluster.runtime import Shard
@@ -27,6 +29,8 @@ AT_ONCE = 50
 """Rows that are made in one turn of the loop."""
 
 Document = dict[str, Any]
+
+log = structlog.get_logger()
 
 
 class Gateways:
@@ -136,8 +140,11 @@ class Gateways:
 
     async def _tell(self) -> None:
         while True:
-            for shard, run in await self._committed():
-                await self._tell_of(shard, run)
+            try:
+                for shard, run in await self._committed():
+                    await self._tell_of(shard, run)
+            except Exception as error:
+                log.exception("gateways not shown", error=repr(error))
             await asyncio.sleep(LOOK_S)
 
     async def _tell_of(self, shard: GatewayShard, run: Shard) -> None:

@@ -34,7 +34,7 @@ from gateway_mgmt.io.profiles import shipped
 from gateway_mgmt.plan import plan
 from media_servers.io.client import Client
 from media_servers.verbs import Event
-from node import applying, events_db, gateway_metrics, orders, stores
+from node import applying, events_db, orders, stores
 from node.api import NotHere, Refused, Wanted, serve_api
 from node.belonging import belong
 from node.between import Between, serve_between
@@ -43,6 +43,7 @@ from node.configuration import Configuration
 from node.directory import Directory
 from node.events_db import EventsDb
 from node.following import Following
+from node.gateway_metrics import GatewaySamples
 from node.gateway_shard import GatewayShard, engine_id
 from node.gateways import Gateways, summary
 from node.gateways_api import serve_gateways_api
@@ -63,8 +64,6 @@ COMMIT_WAIT_MS = 300
 """A status waits so long for the commit of what it shows, then it does without the figures."""
 SILENT_MS = 1_000
 """A shard that has not committed for so long is an alarm."""
-SAMPLE_GATEWAYS_S = 5.0
-SAMPLES_AT_ONCE = 200
 MEDIA_NAME = "embedded"
 MEDIA_AWAY_MS = 2_000
 """A media server that died is back by then, and new calls wait for it; after that they get 503."""
@@ -134,8 +133,7 @@ class Node:
         self.between = Between(self.host, security, calls=lambda: self.centre.shards)
         self.gateways = Gateways(self.host, self.following.gateways)
         self._cluster = ""
-        self._gateway_samples: dict[str, list[Sample]] = {}
-        """By shard of alarms."""
+        self._gateway_samples = GatewaySamples(self.gateways)
         self.inbox = SocketInbox(inbox_of(member_id(options.name, self.host.incarnation)))
         self.mover = BindDriver(
             me=this_process(options.name, self.host.incarnation, options.listen, wall_ms()),
@@ -239,7 +237,7 @@ class Node:
         self.inbox.open(asyncio.get_running_loop())
         await self.host.start()
         self.host.spawn(self.following.follow())
-        self.host.spawn(self._sample_gateways())
+        self.host.spawn(self._gateway_samples.run())
         self._sample()
         self._watch_lag(asyncio.get_running_loop().time())
 
@@ -632,24 +630,9 @@ class Node:
             samples.append(Sample("keepline_refused_total", times, {"role": role}))
         samples.append(Sample("keepline_loop_lag_seconds", self.host.loop_late_max_ms / 1000, {}))
         self.host.loop_late_max_ms = 0
-        for gateways, _ in self.gateways.served():  # who has left is told of by another node
-            samples += self._gateway_samples.get(gateways.name, ())
+        samples += self._gateway_samples.now()
         samples.append(Sample("keepline_alarms", len(self._alarms(missing)), {}))
         self.metrics.samples = samples
-
-    async def _sample_gateways(self) -> None:
-        """They may be many: some at a time, so that no call waits for them."""
-        while True:
-            found = {}
-            for shard, run in list(self.gateways.served()):
-                samples = []
-                for n, sample in enumerate(gateway_metrics.samples(shard, run)):
-                    samples.append(sample)
-                    if n % SAMPLES_AT_ONCE == 0:
-                        await asyncio.sleep(0)
-                found[shard.name] = samples
-            self._gateway_samples = found
-            await asyncio.sleep(SAMPLE_GATEWAYS_S)
 
 
 def inbox_of(member: str) -> str:
