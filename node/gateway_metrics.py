@@ -17,6 +17,7 @@ from node.gateways import Gateways, book_of
 from node.metrics import Sample
 
 EVERY_S = 5.0
+LOOK_S = 0.5
 AT_ONCE = 200
 """Samples that are made in one turn of the loop."""
 SECONDS = ("es", "ses", "sefs", "uas")
@@ -47,7 +48,10 @@ class GatewaySamples:
                 self._taken = await self._take()
             except Exception as error:
                 log.exception("gateways not counted", error=repr(error))
-            await asyncio.sleep(EVERY_S)
+            for _ in range(round(EVERY_S / LOOK_S)):
+                await asyncio.sleep(LOOK_S)
+                if any(shard.name not in self._taken for shard, _ in self._gateways.served()):
+                    break  # who has just come is told of at once
 
     async def _take(self) -> dict[str, list[Sample]]:
         taken: dict[str, list[Sample]] = {}
