@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
-from cluster.held import Held
+from cluster.kept_events import KeptEvents
 from gateway_mgmt.alarms import effects, inputs
 from gateway_mgmt.alarms.records import Notice
 from gateway_mgmt.alarms.words import Callers, Message
@@ -107,7 +107,7 @@ class GatewayShard:
         """By the process that polls, since it started."""
         self.started: Started | None = None
         self._engine_id = engine_id
-        self._held = Held(lambda event: post(self.name, event))
+        self._held = KeptEvents(lambda event: post(self.name, event))
         self._post = self._held.post
         self._tell = tell
         self._callers = callers

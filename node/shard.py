@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from calls import effects, inputs
 from calls.centre import Address
 from calls.elsewhere import Elsewhere
-from cluster.held import Held
 from cluster.io.host import KEEP_ADDRESS_MS
+from cluster.kept_events import KeptEvents
 from failover.io.inbox import pass_socket
 from media_servers import verbs
 from media_servers.io.client import Client
@@ -81,7 +81,7 @@ class CallShard:
         self._refuse = refuse
         self._knows = knows
         self._find_lost = find_lost
-        self._held = Held(lambda event: post(name, event))
+        self._held = KeptEvents(lambda event: post(name, event))
         self._post = self._held.post
         self._port: Port | None = None
         self._kept: asyncio.TimerHandle | None = None

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from calls import effects, inputs
 from calls.machine import Calls
 from calls.records import Event
+from cluster.kept_events import KeptEvents
 from cluster.runtime import Shard
 from loadtest.sim.database import Database
 from loadtest.sim.media import MediaServer
@@ -29,8 +30,6 @@ RETRY_MS = 500
 FIND_MS = 50
 """The database is asked so long after a loss what was lost, and again FIND_AGAIN_MS later."""
 FIND_AGAIN_MS = 1_000
-HELD_EVENTS = 10_000
-"""More that happens while the shard is handed over is dropped."""
 
 Call = Callable[[], None]
 
@@ -69,8 +68,8 @@ class CallShard:
         self._here = here
         self._media = media
         self._database = database
-        self._held: list[Any] | None = None
-        """Events of a shard that is being handed over: should it stay, they are due."""
+        self._held = KeptEvents(shard.handle)
+        self._post = self._held.post
         self._outbox: dict[str, list[Event]] = {}
         self._drains = False
 
@@ -79,7 +78,7 @@ class CallShard:
     @property
     def is_reading(self) -> bool:
         """Does it read what comes to the shard's address?"""
-        return self.layer is not None and self._held is None
+        return self.layer is not None and not self._held.is_held
 
     def serve(self) -> None:
         """The shard is ours and its barrier committed."""
@@ -98,23 +97,15 @@ class CallShard:
     def hold(self, held: bool) -> None:
         """While it is handed over nothing is read: whoever leads then finds all of it unread."""
         if held:
-            self._held = []
-            return
-        events, self._held = self._held or [], None
-        for event in events:
-            self._post(event)
+            self._held.hold()
+        else:
+            self._held.go_on()
 
     def release(self) -> None:
         """The shard is not ours any more: nothing of what was under way goes on."""
         self.layer = None
-        self._held = None
+        self._held.forget()
         self._outbox.clear()
-
-    def _post(self, event: Any) -> None:
-        if self._held is None:
-            self.shard.handle(event)
-        elif len(self._held) < HELD_EVENTS:
-            self._held.append(event)
 
     # SIP.
 

@@ -18,6 +18,7 @@ from cluster.answers import Answers
 from cluster.copy import Copy
 from cluster.core import Core
 from cluster.journaling import Journal
+from cluster.kept_events import KeptEvents
 from cluster.log import EVERYTHING, Log
 from cluster.machine import Step
 from cluster.messages import Ack, Append
@@ -26,7 +27,6 @@ from cluster.roles import Found
 from cluster.runtime import Held, Shard
 from cluster.store import Lost, ShardKey, Unknown, Won, decode_key, encode_key
 from cluster.timers import Timers
-from loadtest.sim.call_shard import CallShard
 from loadtest.sim.process import Process
 from sip.transaction import Layer
 
@@ -263,10 +263,10 @@ def ask_anew(calls: Any, tx: Step, key: str) -> None:
     _redrive(calls, tx, key)
 
 
-def drop_what_comes(side: Any, event: Any) -> None:
+def drop_what_comes(held: Any, event: Any) -> None:
     """Events of a shard that is being handed over are not kept for the case that it stays."""
-    if side._held is None:
-        side.shard.handle(event)
+    if not held.is_held:
+        held._hand_on(event)
 
 
 CORE: dict[str, Bug] = {
@@ -314,7 +314,7 @@ CALLS: dict[str, Bug] = {
     "ask on though it was answered": Bug(
         Layer, "_answered_before_asked", lambda layer, msg, source: None
     ),
-    "drop what comes while handing over": Bug(CallShard, "_post", drop_what_comes),
+    "drop what comes while handing over": Bug(KeptEvents, "post", drop_what_comes),
     "effects before commit": Bug(Shard, "_holder", hold_nothing),
     "take over without being in sync": Bug(Core, "_may_take", lambda core, key: True),
 }

@@ -7,12 +7,16 @@ MOST = 10_000
 """More are dropped; if the shard stays, its timers find out."""
 
 
-class Held:
+class KeptEvents:
     """Hands events on, but while the shard is held."""
 
-    def __init__(self, post: Callable[[Any], None]) -> None:
+    def __init__(self, post: Callable[[Any], object]) -> None:
         self._hand_on = post
         self._events: list[Any] | None = None
+
+    @property
+    def is_held(self) -> bool:
+        return self._events is not None
 
     def post(self, event: Any) -> None:
         if self._events is None:
