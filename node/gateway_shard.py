@@ -119,10 +119,12 @@ class GatewayShard:
         self._poll_task: asyncio.Task[None] | None = None
         self._poll_trouble = ""
         self._couriers: dict[str, Appointed] = {}
-        self._waiting: dict[str, Notice] = {}
-        """Notices for receivers that this node has not heard of yet."""
+        self._waiting: dict[str, dict[str, Notice]] = {}
+        """Notices, by key, for each receiver that this node has no courier for."""
         self._telling: dict[tuple[str, str], effects.Tell] = {}
         """The newest that each shard of calls is to know of each trunk."""
+        self._gone: set[str] = set()
+        """Shards of calls that were declared, and are no more: nobody waits for what they know."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -144,6 +146,7 @@ class GatewayShard:
     def declare(self, watched: Watched) -> None:
         """Watch this from now on, if the shard is active here, or as soon as it is."""
         before, self._watched = self._watched, watched
+        self._gone = (self._gone | {*before.shards}) - {*watched.shards}
         if not self._is_serving:
             return
         for name in self.known.keys() - watched.devices.keys():
@@ -163,7 +166,10 @@ class GatewayShard:
 
     def hold(self, held: bool) -> None:
         """While it is handed over nothing is stepped on."""
-        self._held.hold() if held else self._held.go_on()
+        if held:
+            self._held.hold()
+        else:
+            self._held.go_on()
 
     def release(self) -> None:
         """The shard is not ours any more: all that was under way ends. May be called again."""
@@ -228,21 +234,21 @@ class GatewayShard:
 
     async def _tell_of(self, shard: str, trunk: str) -> None:
         """Until the shard of calls has committed the newest state."""
+        telling, which = self._telling, (shard, trunk)
         failures = 0
-        while True:
-            effect = self._telling[shard, trunk]
-            if await self._tell(shard, effect.id, effect.event):
-                self._post(inputs.Told(shard, trunk, effect.event.order))
-                failures = 0
-                if self._telling[shard, trunk] is effect:
-                    del self._telling[shard, trunk]
-                    return
-            elif shard not in self._watched.shards:
-                del self._telling[shard, trunk]  # it is declared no more: nobody waits for it
-                return
-            else:
-                await asyncio.sleep(TELL_AGAIN_S[min(failures, len(TELL_AGAIN_S) - 1)])
-                failures += 1
+        try:
+            while shard not in self._gone:
+                effect = telling[which]
+                if await self._tell(shard, effect.id, effect.event):
+                    self._post(inputs.Told(shard, trunk, effect.event.order))
+                    failures = 0
+                    if telling[which] is effect:
+                        return
+                else:
+                    await asyncio.sleep(TELL_AGAIN_S[min(failures, len(TELL_AGAIN_S) - 1)])
+                    failures += 1
+        finally:
+            del telling[which]
 
     # Receivers.
 
@@ -252,7 +258,7 @@ class GatewayShard:
         for name, one in list(self._couriers.items()):
             if wanted.get(name) != one.receiver:
                 del self._couriers[name]
-                self._waiting |= one.courier.left
+                self._waiting[name] = one.courier.left
                 self._end(one.stop())
         for name, receiver in wanted.items():
             if name not in self._couriers:
@@ -260,16 +266,15 @@ class GatewayShard:
                 courier = Courier(name, sender, self._post, callers=self._callers)
                 self._couriers[name] = one = Appointed(receiver, courier, sender)
                 one.start()
-        waiting, self._waiting = self._waiting, {}
-        for key, notice in waiting.items():
-            self._deliver(key, notice)
+                for key, notice in self._waiting.pop(name, {}).items():
+                    courier.put(key, notice)
 
     def _deliver(self, key: str, notice: Notice) -> None:
         for receiver in notice.waiting:
             if receiver in self._couriers:
                 self._couriers[receiver].courier.put(key, notice)
             else:
-                self._waiting[key] = notice
+                self._waiting.setdefault(receiver, {})[key] = notice
 
     # The process that polls.
 

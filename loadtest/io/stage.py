@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import assert_never
@@ -35,7 +36,7 @@ ENDING_MS_MAX = 36_000
 """After everybody was told to hang up: a BYE that gets no answer is given up after 32 s."""
 
 
-class Stage:
+class Stage(ABC):
     """Everything happens on one event loop."""
 
     def __init__(self, audio: AudioEngine | None) -> None:
@@ -57,17 +58,17 @@ class Stage:
         self.faults.append(fault)
         self.done.set()
 
+    @abstractmethod
     def note(self, fact: AnyFact) -> None:
         """Somebody saw something."""
-        raise NotImplementedError
 
+    @abstractmethod
     def bury(self, person: Person, now_ms: int) -> None:
         """A caller's call is over."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tick(self, now_ms: int) -> None:
         """Each TICK_MS."""
-        raise NotImplementedError
 
     # -- time --------------------------------------------------------------------------------------
 

@@ -158,7 +158,7 @@ class Faults:
                 self._hand_over(node)
             case "hand over and crash":  # who took it goes just after
                 for successor in self._hand_over(node):
-                    world.at(draw.choice((40, 80)), lambda n=successor: self._crash(n, back_ms))  # type: ignore[misc]
+                    world.at(draw.choice((40, 80)), partial(self._crash, successor, back_ms))
             case "hand over in vain":
                 self._hand_over(node, in_vain=True)
             case "leave":
