@@ -7,9 +7,8 @@ a manager that was started again, or replaced, is found, and nothing is remember
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, asynccontextmanager
 
 from gateway_mgmt.access import Community, User
 from gateway_mgmt.alarms.inform import inform
@@ -19,15 +18,15 @@ from gateway_mgmt.io.courier import Refused, Unsent
 from gateway_mgmt.io.credentials import CredentialError, Credentials, Resolved
 from gateway_mgmt.io.diagnose import NO_WORD, WRONG
 from gateway_mgmt.receivers import ARC, ENTERPRISE
-from gateway_mgmt.snmp import ber, pdu, usm
-from gateway_mgmt.snmp.ber import Malformed
+from gateway_mgmt.snmp import inform as snmp
+from gateway_mgmt.snmp.inform import Outcome
 from gateway_mgmt.snmp.pdu import Pdu
 
 ANSWERS_MAX = 64
 """Datagrams that wait to be read; more are no answers of a manager, and are dropped."""
+QUESTIONS_MAX = 4
+"""Who it is, what its clock says, the message, and that once more if it started again meanwhile."""
 SILENT = "no answer to SNMP; are address and {} right, and may we tell it from here?"
-
-T = TypeVar("T")
 
 
 class Inform:
@@ -68,14 +67,14 @@ class Inform:
             # In a thread: files are read, and megabytes hashed.
             known = await asyncio.to_thread(Credentials().resolve, self._access)
             async with _line(self._address, self._timeout_s) as line:
-                answer = await (_by_v2c if known.keys is None else _by_v3)(line, told, known)
+                declined = await _exchanged(line, told, known)
         except (CredentialError, _Wrong) as error:
             raise Unsent(f"snmp {host}:{port}: {error}") from None
         except OSError as error:
             why = error.strerror or type(error).__name__
             raise Unsent(f"snmp {host}:{port}: {why}") from None
-        if answer.error:
-            raise Refused(f"answers error-status {answer.error}")
+        if declined:
+            raise Refused(f"answers error-status {declined}")
 
 
 class _Wrong(Exception):
@@ -98,8 +97,8 @@ class _Line(asyncio.DatagramProtocol):
         if isinstance(exc, OSError) and not self._came.full():
             self._came.put_nowait(exc)
 
-    async def ask(self, question: bytes, read: Callable[[bytes], T | None], silent: str) -> T:
-        """The first answer that `read` finds to be one. `silent`: what it means that none comes.
+    async def ask(self, question: bytes, silent: str) -> AsyncGenerator[bytes, None]:
+        """What comes, once this is sent. `silent`: what it means that nothing comes in time.
 
         Raises OSError, _Wrong.
         """
@@ -110,12 +109,7 @@ class _Line(asyncio.DatagramProtocol):
                     came = await self._came.get()
                     if isinstance(came, OSError):
                         raise came
-                    try:
-                        answer = read(came)
-                    except (Malformed, usm.WrongDigest, usm.Undecipherable):
-                        continue  # who may have made it up does not end the wait
-                    if answer is not None:
-                        return answer
+                    yield came
         except TimeoutError:
             raise _Wrong(silent) from None
 
@@ -133,83 +127,38 @@ async def _line(address: Address, timeout_s: float) -> AsyncGenerator[_Line, Non
         transport.close()
 
 
-async def _by_v2c(line: _Line, told: Pdu, known: Resolved) -> Pdu:
-    assert known.community is not None
-
-    def read(datagram: bytes) -> Pdu | None:
-        found = pdu.decode_v2c(datagram).pdu
-        return found if _answers(found, told) else None
-
-    question = pdu.encode_v2c(known.community, told)
-    return await line.ask(question, read, SILENT.format("community"))
-
-
-async def _by_v3(line: _Line, told: Pdu, known: Resolved) -> Pdu:
-    assert isinstance(known.access, User)
-    assert known.keys is not None
-    user = known.access.user.encode()
-    clock = await _discovered(line)
-    engine_id, keys = clock.engine_id, usm.localized(known.keys, clock.engine_id)
-    for _ in range(2):  # at most once it says that its clock stands otherwise
-        message_id = _random(31)
-
-        def read(datagram: bytes, message_id: int = message_id) -> tuple[usm.Head, Pdu] | None:
-            head = usm.read_head(datagram)
-            if (head.message_id, head.engine_id) != (message_id, engine_id):
-                return None
-            found = _opened(datagram, head, keys)
-            return (head, found) if found.kind == pdu.REPORT or _answers(found, told) else None
-
-        question = usm.seal(
-            message_id=message_id,
-            flags=usm.REPORTABLE,
-            engine_id=engine_id,
-            boots=clock.boots,
-            time_s=clock.time_s,
-            user=user,
-            scoped=usm.scoped_pdu(engine_id, told),
-            keys=keys,
-            salt=_random(64),
-        )
-        clock, found = await line.ask(question, read, NO_WORD)
-        if found.kind != pdu.REPORT:
-            return found
-        said = [ber.oid_text(one.oid) for one in found.varbinds]
-        if usm.NOT_IN_WINDOW not in said:
-            raise _Wrong(next((WRONG[oid] for oid in said if oid in WRONG), f"reports {said}"))
+async def _exchanged(line: _Line, told: Pdu, known: Resolved) -> int:
+    """The error-status of the manager's answer. Raises OSError, _Wrong."""
+    speaks = _speaker(known)
+    for _ in range(QUESTIONS_MAX):
+        outcome = await _asked(line, speaks, told)
+        if outcome is not Outcome.AGAIN:
+            return speaks.declined
     raise _Wrong("its clock is never the one that it tells")
 
 
-async def _discovered(line: _Line) -> usm.Head:
-    """Who the manager's engine is, and its clock."""
-    message_id = _random(31)
-
-    def read(datagram: bytes) -> usm.Head | None:
-        head = usm.read_head(datagram)
-        shortest, longest = usm.ENGINE_ID_BYTES
-        is_engine = shortest <= len(head.engine_id) <= longest
-        return head if head.message_id == message_id and is_engine else None
-
-    return await line.ask(usm.discovery(message_id), read, SILENT.format("port"))
-
-
-def _opened(datagram: bytes, head: usm.Head, keys: usm.Keys) -> Pdu:
-    """Raises Malformed, WrongDigest, Undecipherable.
-
-    Hidden is all but reports; a report about time is authentic: a clock is set by it (RFC 3414 §4).
-    """
-    if head.flags & usm.PRIVACY:
-        return usm.unseal(datagram, head, keys).pdu
-    found = usm.unseal(datagram, head, None).pdu
-    if found.kind != pdu.REPORT:
-        raise Malformed("in clear")
-    if any(one.oid == ber.oid_bytes(usm.NOT_IN_WINDOW) for one in found.varbinds):
-        usm.check_digest(datagram, head, keys)
-    return found
+async def _asked(line: _Line, speaks: snmp.Community | snmp.User, told: Pdu) -> Outcome:
+    if isinstance(speaks, snmp.Community):
+        silent = SILENT.format("community")
+    else:
+        silent = NO_WORD if speaks.engine_id else SILENT.format("port")
+    question = speaks.message(told, time.monotonic())
+    async with aclosing(line.ask(question, silent)) as answers:
+        async for datagram in answers:
+            outcome = speaks.receive(datagram, told, time.monotonic())
+            if speaks.refused_by:
+                raise _Wrong(WRONG[speaks.refused_by])
+            if outcome is not Outcome.NOTHING:
+                return outcome
+    raise AssertionError("ask() raises")
 
 
-def _answers(found: Pdu, told: Pdu) -> bool:
-    return found.kind == pdu.RESPONSE and found.request_id == told.request_id
+def _speaker(known: Resolved) -> snmp.Community | snmp.User:
+    if known.keys is None:
+        assert known.community is not None
+        return snmp.Community(known.community)
+    assert isinstance(known.access, User)
+    return snmp.User(known.access.user.encode(), known.keys, context=b"", salt=_random(64))
 
 
 def _random(bits: int) -> int:

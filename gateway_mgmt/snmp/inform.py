@@ -23,6 +23,8 @@ class Outcome(Enum):
 
     NOTHING = auto()
     ACKNOWLEDGED = auto()
+    DECLINED = auto()
+    """It was understood, and is not taken: `declined` says by which error-status."""
     AGAIN = auto()
     """What is sent now will be understood better."""
 
@@ -30,9 +32,10 @@ class Outcome(Enum):
 class Community:
     """How SNMPv2c speaks to a receiver."""
 
-    refused = ""
+    refused_by = ""
 
     def __init__(self, community: bytes) -> None:
+        self.declined = 0
         self._community = community
 
     def message(self, told: Pdu, now_s: float) -> bytes:
@@ -44,17 +47,21 @@ class Community:
             community, found = pdu.decode_v2c(datagram)
         except Malformed:
             return Outcome.NOTHING
-        return _is_answer(found, told, community == self._community)
+        outcome = _answer(found, told, community == self._community)
+        self.declined = found.error if outcome is Outcome.DECLINED else self.declined
+        return outcome
 
 
 class User:
     """How SNMPv3 (authPriv) speaks to a receiver, of which it learns all but the keys."""
 
     def __init__(self, user: bytes, keys: usm.Master, *, context: bytes, salt: int) -> None:
-        """`context`: whose objects are told, our engine id. `salt`: drawn anew at each start."""
+        """`context`: whose objects are told, our engine id; empty: we have none, the receiver's.
+        `salt`: drawn anew at each start."""
         self.engine_id = b""
-        self.refused = ""
-        """Why the receiver took nothing, when it last said so."""
+        self.declined = 0
+        self.refused_by = ""
+        """OID of why the receiver took nothing, when it last said so: one of REFUSALS."""
         self._user = user
         self._master = keys
         self._keys: usm.Keys | None = None
@@ -76,7 +83,7 @@ class User:
             boots=self._boots,
             time_s=0 if self._started_s is None else int(now_s - self._started_s),
             user=self._user,
-            scoped=usm.scoped_pdu(self._context, told),
+            scoped=usm.scoped_pdu(self._context or self.engine_id, told),
             keys=self._keys,
             salt=self._salt,
         )
@@ -99,7 +106,9 @@ class User:
             return Outcome.NOTHING
         if found.kind == pdu.REPORT:
             return self._reported(found, head, now_s, is_authentic=is_authentic)
-        return _is_answer(found, told, is_private)
+        outcome = _answer(found, told, is_private)
+        self.declined = found.error if outcome is Outcome.DECLINED else self.declined
+        return outcome
 
     def _reported(self, found: Pdu, head: usm.Head, now_s: float, *, is_authentic: bool) -> Outcome:
         whys = (*REFUSALS, usm.UNKNOWN_ENGINE, usm.NOT_IN_WINDOW)
@@ -114,10 +123,11 @@ class User:
         if why == usm.NOT_IN_WINDOW and is_authentic:
             self._boots, self._started_s = head.boots, now_s - head.time_s
             return Outcome.AGAIN
-        self.refused = REFUSALS.get(why, self.refused)
+        self.refused_by = why if why in REFUSALS else self.refused_by
         return Outcome.NOTHING
 
 
-def _is_answer(found: Pdu, told: Pdu, is_theirs: bool) -> Outcome:
-    is_answer = is_theirs and found.kind == pdu.RESPONSE and found.request_id == told.request_id
-    return Outcome.ACKNOWLEDGED if is_answer and not found.error else Outcome.NOTHING
+def _answer(found: Pdu, told: Pdu, is_theirs: bool) -> Outcome:
+    if not (is_theirs and found.kind == pdu.RESPONSE and found.request_id == told.request_id):
+        return Outcome.NOTHING
+    return Outcome.DECLINED if found.error else Outcome.ACKNOWLEDGED

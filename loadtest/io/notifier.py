@@ -11,7 +11,7 @@ from contextlib import suppress
 import msgspec
 
 from gateway_mgmt.snmp import pdu
-from gateway_mgmt.snmp.inform import Community, Outcome, User
+from gateway_mgmt.snmp.inform import REFUSALS, Community, Outcome, User
 from gateway_mgmt.snmp.pdu import Pdu
 from loadtest.gateway_traps import Told
 from sip.uri import Address
@@ -162,7 +162,7 @@ class Notifier:
     def _received(self, one: _Open, datagram: bytes) -> None:
         speaker = self._speaks(one.number)
         outcome = speaker.receive(datagram, one.told, time.time())
-        self.counted.refused = speaker.refused or self.counted.refused
+        self.counted.refused = REFUSALS.get(speaker.refused_by, self.counted.refused)
         if outcome is Outcome.ACKNOWLEDGED:
             self.counted.acknowledged += 1
             self._end(one)

@@ -72,7 +72,7 @@ def test_a_receiver_is_discovered_once_and_again_when_it_is_another_one() -> Non
 def test_a_receiver_with_other_keys_says_so_and_is_not_believed() -> None:
     speaker = user(OTHER_KEYS)
     assert told(speaker, engine(), 500.0) == [Outcome.AGAIN, Outcome.NOTHING]
-    assert speaker.refused == "wrong key"
+    assert inform.REFUSALS[speaker.refused_by] == "wrong key"
 
 
 def test_what_is_not_authentic_acknowledges_nothing_and_sets_no_clock() -> None:
@@ -102,12 +102,15 @@ def test_an_answer_to_something_else_acknowledges_nothing() -> None:
     for wrong in (
         pdu.encode_v2c(b"other", answer),
         pdu.encode_v2c(b"public", answer._replace(request_id=78)),
-        pdu.encode_v2c(b"public", answer._replace(error=5)),
         pdu.encode_v2c(b"public", TOLD),
         b"junk",
     ):
         assert speaker.receive(wrong, TOLD, 0.0) is Outcome.NOTHING
     right = pdu.encode_v2c(b"public", answer)
+    assert speaker.declined == 0
+    declined = pdu.encode_v2c(b"public", answer._replace(error=5))
+    assert speaker.receive(declined, TOLD, 0.0) is Outcome.DECLINED
+    assert speaker.declined == 5
     assert speaker.receive(right, TOLD, 0.0) is Outcome.ACKNOWLEDGED
 
 
