@@ -95,15 +95,6 @@ class Inventory(msgspec.Struct, frozen=True, omit_defaults=True):
     profiles: dict[str, Profile] = {}
     """Of our own, besides the shipped ones; one of the same name takes its place."""
 
-    def spans_of(self, trunk: str) -> list[tuple[str, int]]:
-        """(device, span) of a trunk."""
-        return [
-            (name, number)
-            for name, device in self.devices.items()
-            for number, span in device.spans.items()
-            if span.trunk == trunk
-        ]
-
 
 NONE = Inventory()
 

@@ -47,15 +47,15 @@ def plan(
     that need not be declared.
     """
     devices = {name: one for name, one in inventory.devices.items() if one.site == site}
-    trunks = {}
-    for name, trunk in inventory.trunks.items():
-        spans = {
-            f"{device}/{number}": len(devices[device].spans[number].slots)
-            for device, number in inventory.spans_of(name)
-            if device in devices
-        }
-        if spans:
-            trunks[name] = Trunk(spans, trunk.carrier, trunk.numbers, trunk.queues)
+    spans: dict[str, dict[str, int]] = {}
+    for name, device in devices.items():
+        for number, span in device.spans.items():
+            spans.setdefault(span.trunk, {})[f"{name}/{number}"] = len(span.slots)
+    trunks = {
+        name: Trunk(spans[name], trunk.carrier, trunk.numbers, trunk.queues)
+        for name, trunk in inventory.trunks.items()
+        if name in spans
+    }
     declared = inventory.sites.get(site)
     here = declared.kinds if declared else {}
     profiles = profiles_of(inventory, shipped)

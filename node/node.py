@@ -29,6 +29,7 @@ from cluster.store import StoreAway, member_id, node_of, process_of
 from cluster.switch import Switch
 from failover.io.bind import BindDriver
 from failover.io.inbox import SocketInbox
+from gateway_mgmt.alarms import view as gateway_view
 from gateway_mgmt.alarms.machine import Alarms
 from gateway_mgmt.io.profiles import shipped
 from gateway_mgmt.plan import plan
@@ -423,7 +424,8 @@ class Node:
                 host, port = self.shards[name].sip
                 row["sip"] = f"udp:{host}:{port}"
             if name not in self.shards:
-                row["version"] = view.version(self.host.shard(name).records) if state.serving else 0
+                records = self.host.shard(name).records
+                row["version"] = gateway_view.version(records) if state.serving else 0
             elif state.serving and await self._committed(name):
                 records = self.host.shard(name).records
                 live = view.counts(records)

@@ -16,6 +16,7 @@ from gateway_mgmt.alarms.records import (
     Entry,
     Notice,
     Route,
+    Settings,
     Window,
 )
 from gateway_mgmt.trunks import Impact, TrunkState, impact
@@ -92,6 +93,12 @@ def standing(records: Mapping[str, Any], book: Book) -> list[Notice]:
         for alarm in found
         if alarm.told
     ]
+
+
+def version(records: Mapping[str, Any]) -> int:
+    """The version of the plan that the shard decides by; 0: it knows none yet."""
+    settings: Settings | None = records.get("settings")
+    return settings.version if settings else 0
 
 
 def is_served_out(records: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from gateway_mgmt.access import Community, User
 from gateway_mgmt.alarms.kinds import Kind
 from gateway_mgmt.inventory import NONE, Device, Site, Span
+from gateway_mgmt.plan import plan
 from gateway_mgmt.receivers import Alertmanager, Inform, Mail, Syslog, Webhook
 from node.centre_file import as_yaml
 from node.config import ConfigError, load_centre, read_centre
@@ -48,7 +49,7 @@ def test_every_field_is_read() -> None:
     )
     assert inventory.devices["tg2"].access == Community("env:TG_COMMUNITY")
     assert inventory.devices["tg2"].poll_ms == 30_000
-    assert inventory.spans_of("bsnl-pri") == [("tg1", 1), ("tg1", 2)]
+    assert plan(inventory, "delhi", ()).trunks["bsnl-pri"].spans == {"tg1/1": 30, "tg1/2": 15}
     assert inventory.trunks["bsnl-pri"].numbers == ("4001",)
 
 
