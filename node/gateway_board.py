@@ -47,6 +47,8 @@ class Board:
                 return self._row(heard.change) or was_silent
             case "alarms":
                 return self._alarms(heard.change) or was_silent
+            case "devices":
+                return self._devices(heard.change) or was_silent
             case _:
                 return was_silent
 
@@ -62,6 +64,18 @@ class Board:
             return False
         self.rows[row["gateway"]] = row
         return known != row
+
+    def _devices(self, document: Document) -> bool:
+        """These are all there are of a site: others were removed."""
+        shard, epoch, declared = document["shard"], document["epoch"], set(document["gateways"])
+        gone = [
+            name
+            for name, row in self.rows.items()
+            if row["shard"] == shard and row["epoch"] <= epoch and name not in declared
+        ]
+        for name in gone:
+            del self.rows[name]
+        return bool(gone)
 
     def _alarms(self, document: Document) -> bool:
         changed = False

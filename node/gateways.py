@@ -150,6 +150,8 @@ class Gateways:
     async def _tell_of(self, shard: GatewayShard, run: Shard) -> None:
         name, state = shard.name, run.state()
         concerned, shard.fresh = set(shard.fresh), {}
+        devices = {"shard": name, "epoch": state.epoch, "gateways": sorted(shard.watched.devices)}
+        self._news.tell(f"devices/{name}", {"kind": "devices", **devices})
         if name not in self._seen or self._seen[name][0] != state.epoch:
             concerned |= shard.watched.devices.keys()
         if self._seen.get(name) != (state.epoch, state.commit):
@@ -160,7 +162,7 @@ class Gateways:
             concerned |= now | self._with_alarms.get(name, set())
             self._with_alarms[name] = now
         async for row in rows(shard, run, sorted(concerned & shard.watched.devices.keys())):
-            self._news.tell(f"gateway/{row['gateway']}", {"kind": "gateway", **row})
+            self._news.tell(f"gateway/{name}/{row['gateway']}", {"kind": "gateway", **row})
 
 
 def book_of(run: Shard) -> Any:

@@ -18,8 +18,10 @@ from msgspec import to_builtins
 from calls import inputs, view
 from calls.agents import STATES
 from calls.centre import Address, Centre
+from calls.effects import Publish
 from calls.elsewhere import Elsewhere, elsewhere
 from calls.machine import Calls
+from calls.records import Event
 from cluster.io.clock import wall_ms
 from cluster.io.host import Host, ShardSpec
 from cluster.io.process import this_process
@@ -34,7 +36,7 @@ from gateway_mgmt.alarms.machine import Alarms
 from gateway_mgmt.io.profiles import shipped
 from gateway_mgmt.plan import plan
 from media_servers.io.client import Client
-from media_servers.verbs import Event
+from media_servers.verbs import Event as MediaEvent
 from node import applying, events_db, orders, stores
 from node.api import NotHere, Refused, Wanted, serve_api
 from node.belonging import belong
@@ -52,6 +54,7 @@ from node.lost import left_behind
 from node.messages import MessageRing
 from node.metrics import Metrics, Sample
 from node.options import NodeOptions
+from node.outbox import OutboxDrain
 from node.overload import COMMIT_MS_MAX, LAG_MS_MAX, Lag, is_overloaded
 from node.promote import promote
 from node.say import say
@@ -208,9 +211,7 @@ class Node:
             move_address=stays,
             on_serving=serve,
             on_deposed=lambda which: shard.release(),
-            on_switched=lambda which, switch: log.info(
-                "switched", shard=which, epoch=switch.epoch, **switch.document()
-            ),
+            on_switched=self._switched,
             on_held=lambda which, held: shard.hold(held),
         )
 
@@ -270,7 +271,7 @@ class Node:
     def _post(self, shard: str, event: Any) -> None:
         self.host.post(shard, event)
 
-    def _on_media_event(self, shard: str, event: Event) -> None:
+    def _on_media_event(self, shard: str, event: MediaEvent) -> None:
         if shard in self.shards:
             self.shards[shard].on_media_event(event)
 
@@ -303,9 +304,15 @@ class Node:
 
     def _switched(self, name: str, switch: Switch) -> None:
         """The switch becomes a fact of its own: it is in the database as long as its calls are."""
-        fields = switch.document() | {"to": self.options.name, "calls": self._adopted.pop(name, 0)}
+        fields: dict[str, Any] = switch.document() | {"to": self.options.name}
+        if name in self.shards:
+            fields["calls"] = self._adopted.pop(name, 0)
+            self._post(name, inputs.Switched(fields))
+        else:  # a shard of alarms keeps no facts for the database
+            fact = Event(f"{name}/{switch.epoch}/switched", wall_ms(), "failover", "", fields)
+            drain = OutboxDrain(name, self.database, lambda drained: None)
+            drain.publish(Publish(fact.id, [fact]))
         log.info("switched", shard=name, epoch=switch.epoch, **fields)
-        self._post(name, inputs.Switched(fields))
 
     def _knows(self, name: str, invite: Message) -> bool:
         shard = self.host.shard(name)

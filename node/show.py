@@ -29,6 +29,8 @@ STYLES = {
 }
 
 
+CALLS = ("calls", "waiting", "talking")
+"""How many calls a shard has."""
 PIPE_WIDTH = 200
 """Columns of a table that goes to a file or another program."""
 
@@ -88,7 +90,8 @@ def status(document: Document) -> RenderableType:
             plain(shard["epoch"]),
             " ".join([*shard["in_sync"], *(far_node(far) for far in shard["far"])]),
             shard["sip"].removeprefix("udp:"),
-            *(plain(shard[name]) for name in ("calls", "waiting", "talking")),
+            # One of alarms has no SIP address, and no calls.
+            *(plain(shard[name]) if shard["sip"] else "" for name in CALLS),
         )
     wishes = [Text(wish(shard), "yellow") for shard in document["shards"] if shard["moving"]]
     return Group(nodes, "", shards, "", *wishes, *status_lines(document))

@@ -112,6 +112,19 @@ class Cluster:
             check=False,
         )
 
+    @contextlib.contextmanager
+    def beside(self, *words: str) -> Iterator[Path]:
+        """A command that runs meanwhile; the file with what it prints."""
+        said = self.data.parent / "beside.log"
+        environment = os.environ | {"KEEPLINE_DATA": str(self.data)}
+        with said.open("wb") as out:
+            running = subprocess.Popen([*KEEPLINE, *words], env=environment, stdout=out)
+        try:
+            yield said
+        finally:
+            running.terminate()
+            running.wait()
+
     def ask(self, *words: str) -> Any:
         """Its JSON document."""
         done = self.run(*words, "--json")

@@ -80,6 +80,12 @@ def routing(cluster: Cluster) -> list[tuple[str, int]]:
     return [(one["state"], one["channels"]) for one in events]
 
 
+def switches(cluster: Cluster) -> list[str]:
+    """The nodes that the shard of alarms was taken over from."""
+    rows = cluster.ask("failovers")
+    return [one["from"] for one in rows if one["shard"] == SHARD and one["from"]]
+
+
 def raised(cluster: Cluster) -> list[str]:
     return [one["name"] for one in cluster.ask("gateway", "alarms")["alarms"] if one["is_raised"]]
 
@@ -129,6 +135,7 @@ def test_a_line_that_fails_leaves_routing_is_told_once_and_comes_back_over_a_tak
         cluster.kill(pid, signal.SIGKILL)
         until("nobody polls for the dead", lambda: not Path(f"/proc/{polling}").exists())
         until("another node decides", lambda: cluster.shard(SHARD)["active"] not in ("", before))
+        until("the switch is told", lambda: switches(cluster)[-1:] == [before], 30)
         (still,) = cluster.ask("gateway", "alarms")["alarms"]
         assert (still["id"], still["note"], still["is_raised"]) == (alarm["id"], "a digger", True)
         assert still["acked_by"]
@@ -204,9 +211,13 @@ def test_gateways_come_and_go_with_the_centre_and_a_site_ends_when_all_is_told(
         noc.answers += [503] * 2
         told = "receivers:" + text.partition("receivers:")[2].partition("devices:")[0]
         cluster.centre.write_text(text.partition("sites:")[0] + told)
-        assert cluster.run("apply", "-f", str(cluster.centre)).returncode == 0
-        until("it is told that nobody watches", lambda: messages(noc)[-1][1] == "cleared", 30)
-        until("the shard is closed", lambda: shards(cluster) == ["main"], 30)
+        with cluster.beside("gateway", "watch", "--json") as said:
+            until("a watcher sees it", lambda: "los@tg3/1" in said.read_text())
+            assert cluster.run("apply", "-f", str(cluster.centre)).returncode == 0
+            until("it is told that nobody watches", lambda: messages(noc)[-1][1] == "cleared", 30)
+            until("the shard is closed", lambda: shards(cluster) == ["main"], 30)
+            changes = [json.loads(line) for line in said.read_text().splitlines()]
+            assert [one["gateways"] for one in changes if one["kind"] == "devices"][-1] == []
         assert cluster.ask("gateway", "list") == []
 
         cluster.centre.write_text(text)

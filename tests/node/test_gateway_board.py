@@ -71,6 +71,24 @@ def test_a_line_for_each_gateway_then_its_lines_slot_by_slot_then_alarms(desk: G
     assert lines[-1].startswith("F frame  D D-ch  ! D-ch down  . idle  # in use  x out")
 
 
+def test_a_gateway_that_is_removed_leaves_the_board_unless_another_site_has_it(
+    desk: GatewayDesk,
+) -> None:
+    board = board_of(desk)
+
+    def devices(*names: str, epoch: int, shard: str = SHARD) -> Heard:
+        said = {"kind": "devices", "shard": shard, "epoch": epoch, "gateways": list(names)}
+        return Heard("n1", said)
+
+    assert not board.take(devices("tg1", "tg2", epoch=3))
+    assert not board.take(devices("tg1", epoch=2)), "by who led before"
+    assert not board.take(devices(epoch=9, shard="gateways@mumbai"))
+    assert board.take(devices("tg1", epoch=3))
+    assert [row["gateway"] for row in board.gateways] == ["tg1"]
+    assert board.take(devices(epoch=4))
+    assert board.gateways == []
+
+
 @pytest.mark.parametrize("width", [1, 20, 40, 80, 132])
 @pytest.mark.parametrize("height", [1, 2, 3, 5, 10, 24, 60])
 def test_the_picture_is_as_large_as_the_terminal(

@@ -99,7 +99,8 @@ class GatewaysServicer:
 
     def Watch(self, request, context):
         """What is known now, and then every change, each a document with a `kind`: "gateway", "alarms",
-        or "beat", which says only that the node lives. Who reads slowly gets the newest of each.
+        "devices", which names all the gateways of a site, or "beat", which says only that the node
+        lives. Who reads slowly gets the newest of each.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -29,7 +29,8 @@ class GatewaysStub:
     """The maintenance is over before its time."""
     Watch: _aio.UnaryStreamMultiCallable[_gateways_pb2.WatchRequest, _api_pb2.Document]
     """What is known now, and then every change, each a document with a `kind`: "gateway", "alarms",
-    or "beat", which says only that the node lives. Who reads slowly gets the newest of each.
+    "devices", which names all the gateways of a site, or "beat", which says only that the node
+    lives. Who reads slowly gets the newest of each.
     """
 
 class GatewaysServicer(metaclass=_abc_1.ABCMeta):
@@ -76,7 +77,8 @@ class GatewaysServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_gateways_pb2.WatchRequest, _abc.AsyncIterator[_api_pb2.Document]],
     ) -> _abc.AsyncIterator[_api_pb2.Document]:
         """What is known now, and then every change, each a document with a `kind`: "gateway", "alarms",
-        or "beat", which says only that the node lives. Who reads slowly gets the newest of each.
+        "devices", which names all the gateways of a site, or "beat", which says only that the node
+        lives. Who reads slowly gets the newest of each.
         """
 
 def add_GatewaysServicer_to_server(servicer: GatewaysServicer, server: _aio.Server) -> None: ...
