@@ -227,7 +227,8 @@ class Rules:
             self.accuse(f"{shard}: {core.member} commits to a log that nobody began")
             return
         for batch in batches[: log.commit - before]:
-            if stopped is not None and batch.seq > stopped.end:
+            # An empty one only asks who leads, after a pause: no record, and nobody was told of it.
+            if stopped is not None and batch.seq > stopped.end and batch.data:
                 self.accuse(f"{shard}: {core.member} commits to a log that was given up")
             self._add(shard, stopped or history, batch)
         stamps = member.seen.stamps
