@@ -4,6 +4,7 @@
 for an agent's state, `acd` for who gets which call.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -40,9 +41,9 @@ _DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {
 
 
 CLUSTER_LOST = "cluster_lost"
+"""Cause of calls whose every copy died."""
 OPEN_SLICE = 2_000
 """Records that a takeover takes in at a time: some ms."""
-"""Cause of calls whose every copy died."""
 
 
 class Calls:
@@ -166,6 +167,7 @@ class Calls:
             case Promoted():
                 t.fact("promoted", epoch=event.epoch, records_at=event.records_wall_ms)
                 t.tx.put("lost", Lost(event.epoch, partly=True))
+                _recount(t)
                 t.emit(FindLost(event.epoch))
             case _:
                 raise TypeError(f"no step for {type(event).__name__}")
@@ -323,6 +325,30 @@ def _wait(acd: Acd, call: Call) -> None:
         priority=call.priority,
         arrived_ms=call.arrived_ms,
         order=call.order,
+    )
+
+
+def _recount(t: Turn) -> None:
+    """What arrived is what is there or has ended: a copy that was still being received may have
+    counted calls that are not in it."""
+    states = Counter(t.tx.get(key).state for key in t.tx.keys("call/"))
+    ledger: Ledger = t.tx.edit("ledger")
+    ledger.queued = (
+        states[WAITING]
+        + states[OFFERING]
+        + ledger.answered
+        + ledger.abandoned
+        + ledger.exited
+        + ledger.overflowed
+        + ledger.callback
+        + ledger.failed
+    )
+    ledger.received = (
+        states[RINGING]
+        + states[PROMPT]
+        + ledger.refused
+        + ledger.ended_before_queue
+        + ledger.queued
     )
 
 

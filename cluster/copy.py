@@ -98,6 +98,9 @@ class Copy:
             )
         if receiving is None or receiving.snapshot != part.snapshot:
             return self.position(part.epoch)
+        if self._has(part):
+            self.receiving = None
+            return self.position(part.epoch)
         if part.number != receiving.next_slice:
             return self._progress(part.epoch)
         for key, value in unpack(part.data):
@@ -113,6 +116,14 @@ class Copy:
             )
             self.receiving = None
         return Ack(part.epoch, self.member, self.log.end, receiving.snapshot, receiving.next_slice)
+
+    def _has(self, part: Slice) -> bool:
+        """Is all of the snapshot here already? Then it is late, by a link of before: what was
+        acknowledged since is not to be given up for it."""
+        log = self.log
+        if part.birth != log.birth or part.base > log.end:
+            return False
+        return part.base <= log.commit or log.epoch_at(part.base) == part.base_epoch
 
     def _progress(self, epoch: int) -> Ack:
         receiving = self.receiving

@@ -471,6 +471,30 @@ def test_a_promoted_shard_closes_the_calls_of_which_only_the_database_knows() ->
     assert world.facts("promoted")[0]["records_at"] == 1_700_000_000_000
 
 
+def test_a_promoted_copy_that_was_still_being_received_counts_no_call_twice() -> None:
+    """Its ledger was of a later moment than its calls: one that it counts is not in it."""
+    world, _ = start(agents=0)
+    for name in ("here", "missing"):
+        Caller(world, name).call()
+    world.run(5_000)
+    assert ledger(world.records)["waiting"] == 2
+    (missing,) = (fact["call"] for fact in world.facts("received") if fact["caller"] == "missing")
+    for key, record in list(world.records.items()):
+        if missing in (key.removeprefix("call/"), getattr(record, "call", "")):
+            del world.committed[key]
+        elif key.startswith("outbox/"):  # the database has it
+            del world.committed[key]
+    world.takeover()
+    world.post(Promoted("main", world.epoch, 1_700_000_000_000))
+    accounted(world)
+    lost = [inputs.LostCall(missing, "4001", "x", 1, was_queued=True, was_answered=False)]
+    world.post(inputs.CloseLost(world.epoch, lost, {}))
+
+    after = ledger(world.records)
+    assert (after["received"], after["waiting"], after["failed"]) == (2, 1, 1)
+    accounted(world)
+
+
 def test_an_agent_who_did_not_take_a_call_is_the_last_to_be_offered_the_next() -> None:
     world, (first, second) = start(agents=2, pause_ms=1_000)
     first.status, second.status = 486, 180

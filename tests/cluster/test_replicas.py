@@ -1,7 +1,10 @@
-"""What a standby is sent, and how often."""
+"""What a standby is sent, how often, and what it takes."""
 
+import pytest
+
+from cluster.copy import Copy
 from cluster.log import Log, pack
-from cluster.messages import Append, Batch, CoreMessage, Hello, Position, Slice
+from cluster.messages import Ack, Append, Batch, CoreMessage, Hello, Position, Slice
 from cluster.replicas import SAME_MS, Replicas, Standby
 
 
@@ -43,3 +46,45 @@ def test_nor_is_its_snapshot_sent_again_for_each_answer() -> None:
         active.on_position("n2", Position(1, "n2:b", 0, 0), 8_000 + n // 2, may_replace=True)
 
     assert [type(message) for message in sent] == [Slice] * 4
+
+
+def slice_of(snapshot: int, base: int, number: int = 0, *, last: bool = True) -> Slice:
+    data = pack([(f"s{number}", b"old")])
+    return Slice(1, "n2:b", snapshot, number, 1, base, 1, data, last)
+
+
+def append(first: int, last: int, *, commit: int) -> Append:
+    batches = [Batch(1, seq, pack([(f"x{seq}", b"1")])) for seq in range(first, last + 1)]
+    return Append(1, first - 1, 1, commit, 0, batches)
+
+
+@pytest.mark.parametrize("commit", [12, 40])
+@pytest.mark.parametrize("slices", [1, 2])
+def test_a_snapshot_that_comes_late_takes_nothing_back_that_was_acknowledged(
+    commit: int, slices: int
+) -> None:
+    """It had been sent before the link broke, and was read after all that the next one brought."""
+    copy = Copy("n2:b")
+    copy.on_slice(slice_of(1, 10))
+    if slices == 2:
+        copy.on_slice(slice_of(2, 27, last=False))  # half of it came in time
+    answer = copy.on_append(append(11, 40, commit=commit))
+    assert answer == Ack(1, "n2:b", 40)
+
+    told = copy.on_slice(slice_of(2, 27, slices - 1))
+
+    assert copy.log.end == 40
+    assert isinstance(told, Position)
+    assert told.commit + len(told.epochs) == 40
+    assert copy.on_append(append(41, 41, commit=commit)) == Ack(1, "n2:b", 41)
+
+
+def test_a_snapshot_replaces_a_copy_that_has_other_batches_at_its_end() -> None:
+    copy = Copy("n2:b")
+    copy.on_slice(slice_of(1, 10))
+    copy.on_append(append(11, 40, commit=12))
+    copy.follow()
+
+    copy.on_slice(Slice(2, "n2:b", 1, 0, 1, 27, 2, pack([("y", b"new")]), last=True))
+
+    assert (copy.log.end, copy.log.records) == (27, {"y": b"new"})
