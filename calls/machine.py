@@ -4,13 +4,12 @@
 for an agent's state, `acd` for who gets which call.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from calls import agents, configure, flow, inputs, legs, media, signalling, trunks
+from calls import agents, configure, flow, inputs, legs, media, signalling, trunks, view
 from calls.acd.engine import Acd
 from calls.centre import Address, Centre
 from calls.effects import ApplyMedia, FindLost, Publish
@@ -331,24 +330,11 @@ def _wait(acd: Acd, call: Call) -> None:
 def _recount(t: Turn) -> None:
     """What arrived is what is there or has ended: a copy that was still being received may have
     counted calls that are not in it."""
-    states = Counter(t.tx.get(key).state for key in t.tx.keys("call/"))
+    live = view.counts({key: t.tx.get(key) for key in t.tx.keys("call/")})
     ledger: Ledger = t.tx.edit("ledger")
-    ledger.queued = (
-        states[WAITING]
-        + states[OFFERING]
-        + ledger.answered
-        + ledger.abandoned
-        + ledger.exited
-        + ledger.overflowed
-        + ledger.callback
-        + ledger.failed
-    )
+    ledger.queued = live["waiting"] + ledger.left_queue
     ledger.received = (
-        states[RINGING]
-        + states[PROMPT]
-        + ledger.refused
-        + ledger.ended_before_queue
-        + ledger.queued
+        ledger.refused + ledger.ended_before_queue + live["before_queue"] + ledger.queued
     )
 
 

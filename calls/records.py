@@ -168,6 +168,18 @@ class Ledger(msgspec.Struct, array_like=True, gc=False):
     callback: int = 0
     failed: int = 0
 
+    @property
+    def left_queue(self) -> int:
+        """Calls that were queued and wait no more, whatever became of them since."""
+        return (
+            self.answered
+            + self.abandoned
+            + self.exited
+            + self.overflowed
+            + self.callback
+            + self.failed
+        )
+
 
 class Event(msgspec.Struct, array_like=True, gc=False):
     """One fact, for ever. Its id is the same however often it is published."""

@@ -78,15 +78,7 @@ def ledger(records: Mapping[str, Any], live: Document | None = None) -> Document
     arrivals = kept.received - (
         kept.refused + kept.ended_before_queue + live["before_queue"] + kept.queued
     )
-    queue = kept.queued - (
-        live["waiting"]
-        + kept.answered
-        + kept.abandoned
-        + kept.exited
-        + kept.overflowed
-        + kept.callback
-        + kept.failed
-    )
+    queue = kept.queued - (live["waiting"] + kept.left_queue)
     return {
         **classes,
         "before_queue": live["before_queue"],

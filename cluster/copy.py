@@ -120,10 +120,9 @@ class Copy:
     def _has(self, part: Slice) -> bool:
         """Is all of the snapshot here already? Then it is late, by a link of before: what was
         acknowledged since is not to be given up for it."""
-        log = self.log
-        if part.birth != log.birth or part.base > log.end:
-            return False
-        return part.base <= log.commit or log.epoch_at(part.base) == part.base_epoch
+        log, base = self.log, part.base
+        is_here = base <= log.commit or log.epoch_at(base) == part.base_epoch
+        return is_here and part.birth == log.birth
 
     def _progress(self, epoch: int) -> Ack:
         receiving = self.receiving

@@ -21,7 +21,7 @@ from cluster.messages import CoreMessage
 from cluster.outside import Outside, ShardState
 from cluster.roles import Active, Candidate, Follower, Start, Stopped
 from cluster.snapshot import Snapshot
-from cluster.store import ShardKey, node_of
+from cluster.store import node_of
 from cluster.switch import FIRST_EFFECT_MS, Switch
 from cluster.timers import Timers
 
@@ -618,11 +618,9 @@ class Shard:
             if name is None or self.core.role is not role or not is_all:
                 stopped(False)  # it does not hold everything any more
                 return
-            self.core.stop(name, decided)
-
-        def decided(won: bool, rev: int, key: ShardKey | None) -> None:
+            # From here on nothing is written any more: the snapshot is what others go on from.
             self.serving = False
-            stopped(won)
+            self.core.stop(name, lambda won, rev, key: stopped(won))
 
         self._outside.save(snapshot, saved)
 

@@ -211,7 +211,7 @@ class Node:
             move_address=stays,
             on_serving=serve,
             on_deposed=lambda which: shard.release(),
-            on_switched=self._switched,
+            on_switched=self._site_switched,
             on_held=lambda which, held: shard.hold(held),
         )
 
@@ -304,15 +304,17 @@ class Node:
 
     def _switched(self, name: str, switch: Switch) -> None:
         """The switch becomes a fact of its own: it is in the database as long as its calls are."""
-        fields: dict[str, Any] = switch.document() | {"to": self.options.name}
-        if name in self.shards:
-            fields["calls"] = self._adopted.pop(name, 0)
-            self._post(name, inputs.Switched(fields))
-        else:  # a shard of alarms keeps no facts for the database
-            fact = Event(f"{name}/{switch.epoch}/switched", wall_ms(), "failover", "", fields)
-            drain = OutboxDrain(name, self.database, lambda drained: None)
-            drain.publish(Publish(fact.id, [fact]))
+        fields = switch.document() | {"to": self.options.name, "calls": self._adopted.pop(name, 0)}
         log.info("switched", shard=name, epoch=switch.epoch, **fields)
+        self._post(name, inputs.Switched(fields))
+
+    def _site_switched(self, name: str, switch: Switch) -> None:
+        """A shard of alarms keeps no facts for the database: this one goes there by itself."""
+        fields: dict[str, Any] = switch.document() | {"to": self.options.name}
+        log.info("switched", shard=name, epoch=switch.epoch, **fields)
+        fact = Event(f"{name}/{switch.epoch}/switched", wall_ms(), "failover", "", fields)
+        drain = OutboxDrain(name, self.database, lambda drained: None)
+        drain.publish(Publish(fact.id, [fact]))
 
     def _knows(self, name: str, invite: Message) -> bool:
         shard = self.host.shard(name)

@@ -29,8 +29,7 @@ STYLES = {
 }
 
 
-CALLS = ("calls", "waiting", "talking")
-"""How many calls a shard has."""
+CALL_COUNTS = ("calls", "waiting", "talking")
 PIPE_WIDTH = 200
 """Columns of a table that goes to a file or another program."""
 
@@ -91,7 +90,7 @@ def status(document: Document) -> RenderableType:
             " ".join([*shard["in_sync"], *(far_node(far) for far in shard["far"])]),
             shard["sip"].removeprefix("udp:"),
             # One of alarms has no SIP address, and no calls.
-            *(plain(shard[name]) if shard["sip"] else "" for name in CALLS),
+            *(plain(shard[name]) if shard["sip"] else "" for name in CALL_COUNTS),
         )
     wishes = [Text(wish(shard), "yellow") for shard in document["shards"] if shard["moving"]]
     return Group(nodes, "", shards, "", *wishes, *status_lines(document))

@@ -227,8 +227,7 @@ class Rules:
             self.accuse(f"{shard}: {core.member} commits to a log that nobody began")
             return
         for batch in batches[: log.commit - before]:
-            # An empty one only asks who leads, after a pause: no record, and nobody was told of it.
-            if stopped is not None and batch.seq > stopped.end and batch.data:
+            if stopped is not None and batch.seq > stopped.end:
                 self.accuse(f"{shard}: {core.member} commits to a log that was given up")
             self._add(shard, stopped or history, batch)
         stamps = member.seen.stamps

@@ -170,3 +170,21 @@ def test_a_journal_knows_the_shards_time_though_its_process_had_been_stopped() -
     sim.pause("n1", 2_500)
     time_after_ms = time_ms(successor(sim, active)) - before_ms
     assert abs(time_after_ms - (sim.now_ms - began_ms)) < 100
+
+
+def test_who_has_left_a_snapshot_writes_nothing_more_though_the_store_has_not_answered() -> None:
+    """It was paused in between, and asked by an empty batch who leads when it went on. Alone, it
+    committed that by itself, to a log that others had gone on from."""
+    sim, active = world(nodes=1)
+    core = active.shard.core
+    active.process.leave(60_000)
+    wait(sim, lambda: not key(sim).active)
+    assert isinstance(core.role, Active), "the answer is under way"
+    end = core.log.end
+    told: list[bool] = []
+
+    active.shard.woke_late(2_500)
+    active.shard.when_committed(told.append)
+
+    assert core.log.end == end
+    assert told == [False]

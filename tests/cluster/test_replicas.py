@@ -79,12 +79,15 @@ def test_a_snapshot_that_comes_late_takes_nothing_back_that_was_acknowledged(
     assert copy.on_append(append(41, 41, commit=commit)) == Ack(1, "n2:b", 41)
 
 
-def test_a_snapshot_replaces_a_copy_that_has_other_batches_at_its_end() -> None:
+@pytest.mark.parametrize(("birth", "base_epoch"), [(1, 2), (2, 1)])
+def test_a_snapshot_replaces_a_copy_that_ends_otherwise_or_is_of_another_log(
+    birth: int, base_epoch: int
+) -> None:
     copy = Copy("n2:b")
     copy.on_slice(slice_of(1, 10))
     copy.on_append(append(11, 40, commit=12))
     copy.follow()
 
-    copy.on_slice(Slice(2, "n2:b", 1, 0, 1, 27, 2, pack([("y", b"new")]), last=True))
+    copy.on_slice(Slice(2, "n2:b", 1, 0, birth, 27, base_epoch, pack([("y", b"new")]), last=True))
 
     assert (copy.log.end, copy.log.records) == (27, {"y": b"new"})

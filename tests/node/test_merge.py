@@ -3,7 +3,7 @@
 from typing import Any
 
 from node import merge
-from node.show import wish
+from node.show import console, status, wish
 
 NODES = [
     {"name": "n1", "pid": 11, "api": "127.0.0.1:1", "metrics": "127.0.0.1:2", "site": ""},
@@ -102,6 +102,19 @@ def test_how_far_the_placement_is_with_a_shard_is_told_by_its_active() -> None:
         "moving main to n4: handing over (load is uneven)",
         "moving main from n4: dropping the copy (a node drains)",
     ]  # fmt: skip
+
+
+def test_a_shard_of_alarms_is_shown_without_numbers_of_calls() -> None:
+    alarms = shard("gateways@delhi", "active", 3, "n1", sip="")
+    merged = merge.status(NODES, {"n1": answer("n1", shard("main", "active", 2, "n1"), alarms)})
+    shown = console()
+    with shown.capture() as picture:
+        shown.print(status(merged))
+    rows = [line.split() for line in picture.get().splitlines()]
+
+    copies = ["n1", "n2", "n3"]
+    assert ["main", "n1", "2", *copies, "127.0.0.1:5060", "0", "0", "0"] in rows
+    assert ["gateways@delhi", "n1", "3", *copies] in rows
 
 
 def test_how_many_can_be_lost_is_told_by_the_shard_with_the_fewest_copies() -> None:
