@@ -5,15 +5,13 @@ by `node.shard`, and an address that must move is moved by `failover`.
 """
 
 import asyncio
-import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import grpc.aio
 import structlog
-from msgspec import to_builtins
 
 from calls import inputs, view
 from calls.agents import STATES
@@ -31,13 +29,13 @@ from cluster.store import StoreAway, member_id, node_of, process_of
 from cluster.switch import Switch
 from failover.io.bind import BindDriver
 from failover.io.inbox import SocketInbox
-from gateway_mgmt.alarms import view as gateway_view
 from gateway_mgmt.alarms.machine import Alarms
 from gateway_mgmt.io.profiles import shipped
 from gateway_mgmt.plan import plan
 from media_servers.io.client import Client
 from media_servers.verbs import Event as MediaEvent
-from node import applying, events_db, orders, stores
+from node import applying, orders, stores
+from node.account import Account
 from node.api import NotHere, Refused, Wanted, serve_api
 from node.belonging import belong
 from node.between import Between, serve_between
@@ -48,11 +46,11 @@ from node.events_db import EventsDb
 from node.following import Following
 from node.gateway_metrics import GatewaySamples
 from node.gateway_shard import GatewayShard, engine_id
-from node.gateways import Gateways, summary
+from node.gateways import Gateways
 from node.gateways_api import serve_gateways_api
 from node.lost import left_behind
 from node.messages import MessageRing
-from node.metrics import Metrics, Sample
+from node.metrics import Metrics
 from node.options import NodeOptions
 from node.outbox import OutboxDrain
 from node.overload import COMMIT_MS_MAX, LAG_MS_MAX, Lag, is_overloaded
@@ -64,11 +62,6 @@ from sip.uri import user_of
 
 LAG_LOOK_MS = 20
 """How often the event loop's lateness is looked at."""
-COMMIT_WAIT_MS = 300
-"""A status waits so long for the commit of what it shows, then it does without the figures."""
-SILENT_MS = 1_000
-"""A shard that has not committed for so long is an alarm."""
-MEDIA_NAME = "embedded"
 MEDIA_AWAY_MS = 2_000
 """A media server that died is back by then, and new calls wait for it; after that they get 503."""
 ORDINARY = ("elected", "serving", "deposed", "store back")
@@ -137,7 +130,7 @@ class Node:
         self.between = Between(self.host, security, calls=lambda: self.centre.shards)
         self.gateways = Gateways(self.host, self.following.gateways)
         self._cluster = ""
-        self._gateway_samples = GatewaySamples(self.gateways)
+        self.gateway_samples = GatewaySamples(self.gateways)
         self.inbox = SocketInbox(inbox_of(member_id(options.name, self.host.incarnation)))
         self.mover = BindDriver(
             me=this_process(options.name, self.host.incarnation, options.listen, wall_ms()),
@@ -148,6 +141,7 @@ class Node:
             inbox=self.inbox,
             adopt=lambda name, sock: self.shards[name].adopt(sock),
         )
+        self._account = Account(self)
 
     @property
     def centre(self) -> Centre:
@@ -239,7 +233,7 @@ class Node:
         self.inbox.open(asyncio.get_running_loop())
         await self.host.start()
         self.host.spawn(self.following.follow())
-        self.host.spawn(self._gateway_samples.run())
+        self.host.spawn(self.gateway_samples.run())
         self._sample()
         self._watch_lag(asyncio.get_running_loop().time())
 
@@ -277,10 +271,10 @@ class Node:
 
     def _on_media_up(self, server: str) -> None:
         log.info("media server up", server=server)
-        for name in self._served():
+        for name in self.served():
             self.shards[name].compare_media()
 
-    def _served(self) -> list[str]:
+    def served(self) -> list[str]:
         """The shards of calls that are active here."""
         shards = self.host.shards
         return [name for name in self.shards if name in shards and shards[name].state().serving]
@@ -389,174 +383,18 @@ class Node:
         """One document of this node, once what it shows is committed."""
         match what:
             case "status":
-                return await self._status()
+                return await self._account.status()
             case "nodes":
                 return dict(self.host.addresses)
             case "calls" | "queues" | "agents":
-                return await self._rows(what)
+                return await self._account.rows(what)
             case "cdr" | "events" | "failovers" | "trace":
                 try:
-                    return await asyncio.to_thread(self._history, what, call, limit)
+                    return await asyncio.to_thread(self._account.history, what, call, limit)
                 except sqlite3.Error as error:
                     raise Refused(f"the database of events cannot be read: {error}") from None
             case _:
                 raise Refused(f"no document {what!r}")
-
-    async def _status(self) -> dict[str, Any]:
-        shards = []
-        missing = {}
-        moving = self.host.placer.moving()
-        for name, state in self.host.states().items():
-            if self.host.is_closed(name):
-                continue
-            row: dict[str, Any] = {
-                "name": name,
-                "role": state.role,
-                "epoch": state.epoch,
-                "active": state.active,
-                "in_sync": list(state.in_sync),
-                "serving": state.serving,
-                "far": [
-                    {"node": node, "behind": state.far.get(node)}
-                    for node in self.host.specs[name].far
-                ],
-                "sip": "",
-                "calls": 0,
-                "waiting": 0,
-                "talking": 0,
-                "ledger": {},
-                "moving": to_builtins(moving[name]) if name in moving else None,
-                "version": 0,
-                "removed": not self.following.is_declared(name),
-            }
-            if name in self.shards:
-                host, port = self.shards[name].sip
-                row["sip"] = f"udp:{host}:{port}"
-            if name not in self.shards:
-                records = self.host.shard(name).records
-                row["version"] = gateway_view.version(records) if state.serving else 0
-            elif state.serving and await self._committed(name):
-                records = self.host.shard(name).records
-                live = view.counts(records)
-                ledger = view.ledger(records, live)
-                row |= live | {"ledger": ledger, "version": view.version(records)}
-                missing[name] = ledger["unaccounted"]
-            shards.append(row)
-        return {
-            "node": {
-                "name": self.options.name,
-                "pid": os.getpid(),
-                "site": self.options.site,
-                "alive": True,
-                "metrics": f"127.0.0.1:{self.metrics_port}",
-            },
-            "peers": dict(self.host.addresses),
-            "draining": sorted(self.host.nodes.roster.draining),
-            "centre": {"version": self.following.version},
-            "shards": shards,
-            "store": {"name": self.store_name, "answers": self.store.silent_ms() == 0},
-            "media": [{"name": MEDIA_NAME, "up": self.media.is_up}],
-            "alarms": self._alarms(missing),
-        }
-
-    def _alarms(self, missing: Mapping[str, int]) -> list[str]:
-        """`missing`: the calls that are unaccounted for, of each shard that is served here."""
-        found = [shard.outbox.alarm for shard in self.shards.values() if shard.outbox.alarm]
-        found += self.host.link_alarms
-        if self.database.alarm:
-            found.append(f"{self.options.name}: {self.database.alarm}")
-        if not self.media.is_up:
-            found.append(f"media server {MEDIA_NAME} is not reached by {self.options.name}")
-        if self.store.silent_ms() > SILENT_MS:
-            found.append(
-                f"{self.store_name} does not answer {self.options.name}: "
-                "calls go on, and nobody can take over"
-            )
-        if self.options.store.is_file and not self.directory.store.exists():
-            found.append(
-                f"{self.directory.store} was removed: the nodes that run go on without it, "
-                "and none that stops can come back"
-            )
-        if self.following.alarm:
-            found.append(f"{self.options.name}: {self.following.alarm}")
-        for name, shard in self.shards.items():
-            if shard.probe.is_dead:
-                where = f"{shard.sip[0]}:{shard.sip[1]}"
-                found.append(f"shard {name}: {where} does not answer on {self.options.name}")
-        for name, state in self.host.states().items():
-            if state.serving and len(state.in_sync) == 1 and len(self.host.addresses) > 1:
-                found.append(f"shard {name} has no standby in sync: one more failure loses calls")
-            silent_ms = self.host.shard(name).commit_age_ms()
-            if state.serving and silent_ms > SILENT_MS:
-                found.append(
-                    f"shard {name} has committed nothing for {silent_ms // 1_000} s: "
-                    "a standby is gone and the store does not answer"
-                )
-            if state.journal:
-                found.append(
-                    f"shard {name}: {self.options.name} keeps no journal of it: {state.journal}"
-                )
-            if state.stuck:
-                found.append(
-                    f"shard {name} has nobody who may lead it; {self.options.name} has "
-                    f"{state.stuck}; keepline promote {name} --from {self.options.name}"
-                )
-            if state.serving and missing.get(name):
-                found.append(f"shard {name}: {missing[name]} calls are unaccounted for")
-        for gateways, run in self.gateways.served():
-            found += gateways.alarms
-            found += [said] if (said := summary(gateways, run)) else []
-        return found
-
-    async def _committed(self, name: str) -> bool:
-        """Is everything that stands in the records now committed within COMMIT_WAIT_MS?"""
-        if self.host.shard(name).commit_age_ms() > COMMIT_WAIT_MS:
-            return False
-        try:
-            async with asyncio.timeout(COMMIT_WAIT_MS / 1_000):
-                return await self.host.committed(name)
-        except TimeoutError:
-            return False
-
-    async def _rows(self, what: str) -> list[dict[str, Any]]:
-        rows = []
-        for name in self._served():
-            if not await self.host.committed(name):
-                continue
-            shard = self.host.shard(name)
-            epoch = shard.state().epoch
-            now = shard.time_ms()
-            match what:
-                case "calls":
-                    found = view.calls(shard.records, now)
-                case "queues":
-                    found = view.queues(shard.records, name, now)
-                case _:
-                    found = view.agents(shard.records, name, now)
-            rows += [row | {"shard": name, "epoch": epoch} for row in found]
-        return rows
-
-    def _history(self, what: str, call: str, limit: int) -> Any:
-        """CDRs, events or a trace. Raises sqlite3.Error."""
-        path = self.directory.events
-        match what:
-            case "cdr":
-                return events_db.read_cdr(path, call=call, limit=limit)
-            case "events":
-                return events_db.read_events(path, call=call, limit=limit)
-            case "failovers":
-                return events_db.read_failovers(path, limit=limit)
-            case _:
-                return self._trace(call)
-
-    def _trace(self, call: str) -> dict[str, Any]:
-        found = events_db.read_events(self.directory.events, call=call)
-        call_ids = {event["call_id"] for event in found if event.get("call_id")} | {call}
-        return {
-            "call": found[0]["call"] if found else call,
-            "events": found,
-            "messages": self.ring.of(call_ids, self.options.name),
-        }
 
     async def drain(self, node: str, timeout_ms: int) -> Any:
         return await orders.drain(self.host, node, timeout_ms)
@@ -608,42 +446,8 @@ class Node:
         loop = asyncio.get_running_loop()
         self._sampler = loop.call_later(1.0, self._sample)
         self.following.look()
-        samples = [Sample("keepline_media_up", float(self.media.is_up), {})]
-        missing = {}
-        for name, state in self.host.states().items():
-            label = {"shard": name}
-            samples += [
-                Sample("keepline_shard_active", float(state.role == "active"), label),
-                Sample("keepline_shard_epoch", state.epoch, label),
-                Sample("keepline_shard_in_sync", len(state.in_sync), label),
-            ]
-            if name not in self.shards:
-                continue
-            shard = self.shards[name]
-            samples.append(Sample("keepline_commit_seconds", shard.commit_lag.ms / 1_000, label))
-            for kind, value in shard.relay.counters.items():
-                samples.append(Sample("keepline_relayed_total", value, label | {"kind": kind}))
-            if not state.serving:
-                continue
-            records = self.host.shard(name).records
-            live = view.counts(records)
-            for kind, value in live.items():
-                if kind != "calls":
-                    samples.append(Sample("keepline_calls", value, label | {"state": kind}))
-            ledger = view.ledger(records, live)
-            missing[name] = ledger["unaccounted"]
-            for kind, value in ledger.items():
-                samples.append(Sample("keepline_ledger", value, label | {"class": kind}))
-            for kind, value in shard.counters.items():
-                samples.append(Sample("keepline_sip_messages_total", value, label | {"kind": kind}))
-            samples.append(Sample("keepline_outbox_bytes", shard.outbox.bytes, label))
-        for role, times in self.host.refused.items():
-            samples.append(Sample("keepline_refused_total", times, {"role": role}))
-        samples.append(Sample("keepline_loop_lag_seconds", self.host.loop_late_max_ms / 1000, {}))
+        self.metrics.samples = self._account.samples()
         self.host.loop_late_max_ms = 0
-        samples += self._gateway_samples.now()
-        samples.append(Sample("keepline_alarms", len(self._alarms(missing)), {}))
-        self.metrics.samples = samples
 
 
 def inbox_of(member: str) -> str:
