@@ -101,7 +101,7 @@ def read(name: str, device: Device, profile: Profile, values: Values, at_ms: int
         return SpanReading(
             status=told["status"],
             loopback=told["loopback"],
-            elapsed_s=told["elapsed_s"],
+            elapsed_s=elapsed_s(told["elapsed_s"]),
             intervals=told["intervals"] or 0,
             changed_ticks=told["changed_ticks"],
             current=Counters(**current) if current else None,
@@ -132,6 +132,11 @@ def read(name: str, device: Device, profile: Profile, values: Values, at_ms: int
         asked=len(asked),
         missing=sum(values.get(oid) is None for oid in asked),
     )
+
+
+def elapsed_s(told: int | None) -> int | None:
+    """dsx1TimeElapsed (RFC 4805) is of the running 15 minutes; more is nonsense, and missing."""
+    return told if told is not None and 0 <= told <= ds1.INTERVAL_S else None
 
 
 def in_words(value: Value) -> int | str | None:

@@ -1,5 +1,6 @@
 """The fast path: gufo-snmp, 0.3 ms of CPU for each gateway. Optional: `keepline[fast-snmp]`."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from gufo.snmp import Aes128Key, Sha1Key, Sha256Key, SnmpAuthError, SnmpError, SnmpVersion
@@ -8,10 +9,12 @@ from gufo.snmp.aio.client import SnmpSession
 from gufo.snmp.user import KeyType
 
 from gateway_mgmt.access import User
-from gateway_mgmt.io.poller import Answer, Answered, Refused, Silent, Target
+from gateway_mgmt.io.poller import UNREADABLE, Answer, Answered, Refused, Silent, Target
 from gateway_mgmt.snmp.pdu import Value
 from gateway_mgmt.snmp.usm import Master
 
+PANIC = "PanicException"
+"""Of pyo3, which has no name to import."""
 AUTH_KEYS = {"sha": Sha1Key, "sha256": Sha256Key}
 
 
@@ -41,9 +44,17 @@ class GufoPoller:
             except SnmpAuthError:  # it started again, or has other keys
                 is_authentic = False
                 self.forget(target)
+            except asyncio.CancelledError:
+                raise
             except SnmpError as error:
                 self.forget(target)
                 return Refused(f"SNMP: {in_words(error)}")
+            except BaseException as error:
+                # Of junk it raises what it likes: its Rust panics, and those are no Exceptions.
+                if not isinstance(error, Exception) and type(error).__name__ != PANIC:
+                    raise
+                self.forget(target)
+                return Refused(f"SNMP: {UNREADABLE}")
         if not is_authentic:
             return Refused("snmp.auth: its answers are not authentic")
         return Silent()

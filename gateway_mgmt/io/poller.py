@@ -10,6 +10,7 @@ from gateway_mgmt.reading import Values
 TIMEOUT_MS = 2_000
 """Shorter ones make devices seem dead while we are late ourselves."""
 RETRIES = 1
+UNREADABLE = "its answer cannot be read"
 
 
 class Target(NamedTuple):

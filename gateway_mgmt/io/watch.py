@@ -12,7 +12,15 @@ from gateway_mgmt.inventory import Device
 from gateway_mgmt.io.credentials import CredentialError, Credentials
 from gateway_mgmt.io.diagnose import diagnose
 from gateway_mgmt.io.lag import Lag
-from gateway_mgmt.io.poller import RETRIES, TIMEOUT_MS, Answered, Poller, Refused, Target
+from gateway_mgmt.io.poller import (
+    RETRIES,
+    TIMEOUT_MS,
+    UNREADABLE,
+    Answered,
+    Poller,
+    Refused,
+    Target,
+)
 from gateway_mgmt.io.sip import SipAsker
 from gateway_mgmt.io.traps import TrapPort
 from gateway_mgmt.observation import Observation
@@ -96,11 +104,7 @@ class Watcher:
         self.failed: asyncio.Future[None] = self._loop.create_future()
         """A bug of ours: whoever sees it ends the process."""
         for name, device in devices.items():
-            try:
-                found = self._credentials.resolve(device.access)
-                self._targets[name] = Target(name, device.address, found)
-            except CredentialError as error:
-                self._targets[name] = error
+            self._targets[name] = self._target(name, device)
         places = {Lane.FAST: poller.places, Lane.SLOW: poller.places}
         periods = {name: device.poll_ms for name, device in devices.items()}
         due_ms = before.due_ms if before else {}
@@ -186,6 +190,8 @@ class Watcher:
         sight, target = self.sights[name], self._targets[name]
         self.counted.polls += 1
         if isinstance(target, CredentialError):
+            target = self._targets[name] = self._target(name, sight.device)
+        if isinstance(target, CredentialError):
             self._done(name, None)
             self._say(sight, sight.unknown(wall_ms()), trouble=str(target))
             return
@@ -193,7 +199,7 @@ class Watcher:
         sip = sight.device.sip
         asked_sip = self._loop.create_task(self._sip.is_alive(sip)) if sip else None
         try:
-            answered = await self._ask(sight, target)
+            answered = await self._ask_safely(sight, target)
             is_late = self._lag.since_ms(started_s) > self._timeout_ms / 2
             self.counted.lag_worst_ms = max(self.counted.lag_worst_ms, self._lag.worst_ms)
             self._done(name, None if is_late and answered is False else answered)
@@ -224,6 +230,23 @@ class Watcher:
                 "and may we ask from here?"
             )
         self._say(sight, sight.silent(sip_answers=sip_answers, at_ms=at_ms), trouble=trouble)
+
+    def _target(self, name: str, device: Device) -> Target | CredentialError:
+        try:
+            return Target(name, device.address, self._credentials.resolve(device.access))
+        except CredentialError as error:
+            return error
+
+    async def _ask_safely(self, sight: Sight, target: Target) -> bool | None:
+        """`_ask`; what one device says must not end the polls of the others."""
+        try:
+            return await self._ask(sight, target)
+        except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, polls go on
+            self._poller.forget(target)
+            self.counted.refused += 1
+            why = f"SNMP: {UNREADABLE} ({type(error).__name__})"
+            self._say(sight, sight.refused(wall_ms()), trouble=why)
+            return True
 
     async def _ask(self, sight: Sight, target: Target) -> bool | None:
         """Did it answer? It is reported if so."""

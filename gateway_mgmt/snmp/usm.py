@@ -122,6 +122,8 @@ def read_head(datagram: bytes) -> Head:
     engine_id, inner = ber.octets_at(datagram, inner, last)
     boots, inner = ber.number_at(datagram, inner, last)
     time_s, inner = ber.number_at(datagram, inner, last)
+    if not 0 <= boots < 1 << 31 or not 0 <= time_s < 1 << 31:
+        raise Malformed("no clock of an engine")  # RFC 3414 §2.2
     user, inner = ber.octets_at(datagram, inner, last)
     mac = ber.expect(datagram, inner, last, ber.OCTETS)
     salt, _ = ber.octets_at(datagram, mac[1], last)
@@ -138,7 +140,7 @@ def unseal(datagram: bytes, head: Head, keys: Keys | None) -> Scoped:
         return _scoped(datagram, at, end)
     check_digest(datagram, head, keys)
     hidden, _ = ber.octets_at(datagram, at, end)
-    if len(head.salt) != 8 or not 0 <= head.boots < 1 << 31 or not 0 <= head.time_s < 1 << 31:
+    if len(head.salt) != 8:
         raise Malformed("no salt")
     plain = _cipher(keys, head.boots, head.time_s, head.salt).decryptor().update(hidden)
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway_mgmt import slots
+from gateway_mgmt import oids, slots
 from gateway_mgmt.access import Community, User
 from gateway_mgmt.alarms.documents import document, joined
 from gateway_mgmt.alarms.view import alarms
@@ -16,7 +16,7 @@ from gateway_mgmt.ds1 import INTERVAL_MS, Counters, Row
 from gateway_mgmt.inventory import Device, Span
 from gateway_mgmt.io.profiles import shipped
 from gateway_mgmt.known import Known
-from gateway_mgmt.reading import Reading, SpanReading
+from gateway_mgmt.reading import Reading, SpanReading, read, wanted_rows
 from tests.gateway_mgmt.virtual import SECRETS, plant
 from tests.gateway_mgmt.world import WALL_MS, World
 
@@ -228,3 +228,12 @@ def test_every_field_is_in_the_documentation() -> None:
     fields = {*shown, *line(known())}
 
     assert [name for name in sorted(fields) if not re.search(rf"`{name}`", written)] == []
+
+
+def test_a_time_that_no_interval_has_is_no_time() -> None:
+    """dsx1TimeElapsed of 64 bits made a date that there is not: nothing of the site was shown."""
+    values = {f"{oids.LINE['elapsed_s']}.3": 1 << 62, f"{oids.CURRENT['es']}.3": 4}
+    told = read("tg1", DEVICE, shipped()["audiocodes"], values, WALL_MS)
+
+    assert told.spans[3].elapsed_s is None
+    assert wanted_rows(DEVICE, shipped()["audiocodes"], told, {}) == []

@@ -16,7 +16,7 @@ from gateway_mgmt.io.credentials import CredentialError, Credentials, read
 from gateway_mgmt.io.gufo import GufoPoller
 from gateway_mgmt.io.poller import Answer, Answered, Silent, Target
 from gateway_mgmt.observation import Observation
-from tests.gateway_mgmt.virtual import SECRETS, fault, plant, simulated
+from tests.gateway_mgmt.virtual import COMMUNITY, SECRETS, fault, plant, simulated
 from tests.gateway_mgmt.watching import V2C, V3, Watched, device, watched
 
 POLLERS = ("gufo", "pysnmp")
@@ -219,6 +219,20 @@ def test_a_credentials_file_that_others_may_read_is_refused(tmp_path: Path) -> N
                 read(f"file:{secret}")
         else:
             assert bytes(read(f"file:{secret}")) == b"planted-auth-secret"
+
+
+async def test_a_credential_that_is_mended_is_used_without_a_word_to_anybody(
+    tmp_path: Path,
+) -> None:
+    secret = tmp_path / "community"
+    secret.write_text(COMMUNITY)
+    secret.chmod(0o644)
+    with simulated(1) as gateways:
+        devices = {"tg1": device(gateways, 1, Community(f"file:{secret}"), poll_ms=200)}
+        async with watched(devices) as found:
+            await found.until(lambda r: "others may read it" in r.trouble)
+            secret.chmod(0o600)
+            await found.until(lambda r: r.reading and not r.trouble)
 
 
 @pytest.mark.parametrize(
