@@ -6,9 +6,10 @@ from types import MappingProxyType
 from msgspec.structs import replace
 
 from cluster.durations import duration_ms
+from gateway_mgmt import observable
 from gateway_mgmt.alarms.kinds import DEFAULTS, NOT_KNOWN, Kind
 from gateway_mgmt.alarms.records import Plan
-from gateway_mgmt.inventory import Inventory
+from gateway_mgmt.inventory import Device, Inventory
 from gateway_mgmt.profile import Profile, Tuning
 from gateway_mgmt.trunks import Trunk
 
@@ -66,13 +67,36 @@ def plan(
         }
         for name, profile in profiles.items()
     }
+    found, conditions = looked_for(devices, profiles)
     return Plan(
         gateways={name: kinds.get(device.profile, {}) for name, device in devices.items()},
         trunks=trunks,
         kinds=here,
         receivers=tuple(inventory.receivers),
         shards=tuple(shards),
+        looked_for=found,
+        conditions=conditions,
     )
+
+
+def looked_for(
+    devices: Mapping[str, Device], profiles: Mapping[str, Profile]
+) -> tuple[dict[str, int], tuple[tuple[str, ...], ...]]:
+    """`Plan.looked_for` and `Plan.conditions`; both empty if a profile is not known here."""
+    found: dict[str, int] = {}
+    conditions: dict[tuple[str, ...], int] = {}
+    of_kind: dict[tuple[str, bool], int] = {}  # thousands of lines are of few kinds
+    for name, device in devices.items():
+        if device.profile not in profiles:
+            return {}, ()
+        found[name] = conditions.setdefault(observable.of_device(device), len(conditions))
+        for number, span in device.spans.items():
+            kind = device.profile, bool(span.errored_seconds_max)
+            if kind not in of_kind:
+                of_span = observable.of_span(profiles[device.profile], span)
+                of_kind[kind] = conditions.setdefault(of_span, len(conditions))
+            found[f"{name}/{number}"] = of_kind[kind]
+    return found, tuple(conditions)
 
 
 def tuned(kind: Kind, tuning: Tuning) -> Kind:

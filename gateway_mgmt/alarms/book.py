@@ -100,6 +100,16 @@ class Book:
             return path.removeprefix(TRUNK) in self.plan.trunks
         return gateway_of(path) in self.plan.gateways
 
+    def is_looked_for(self, path: str, condition: str) -> bool:
+        """Would anybody say that it is over?"""
+        plan = self.plan
+        *outer, last = line_of(path)
+        if path.startswith(TRUNK) or not plan.looked_for:
+            return self.is_declared(path)
+        if len(outer) > 1:  # a channel is as good as its line
+            return outer[-1] in plan.looked_for
+        return last in plan.looked_for and condition in plan.conditions[plan.looked_for[last]]
+
     def trunks_of(self, path: str) -> tuple[str, ...]:
         found = self._concerned.get(path)
         if found is None:

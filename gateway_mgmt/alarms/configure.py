@@ -1,4 +1,5 @@
-"""A change of the plan: the newest version wins; of what is watched no more nothing is left."""
+"""A change of the plan: the newest version wins; of what is watched no more nothing is left, for
+nobody would ever say that it is over."""
 
 from gateway_mgmt.alarms import life, routing
 from gateway_mgmt.alarms.inputs import Configure
@@ -19,11 +20,10 @@ def configure(t: Turn, event: Configure) -> None:
     t.book.decide_by(settings)
     for key in sorted(t.book.alarms):
         alarm = t.get(key)
-        if alarm is not None and not t.book.is_declared(alarm.path):
+        if alarm is not None and not t.book.is_looked_for(alarm.path, alarm.condition):
             life.give_up(t, t.edit(alarm), NOT_WATCHED)
     for path in sorted(t.book.out):
-        if not t.book.is_declared(path):
-            routing.drop(t, t.get(f"line/{path}"))
+        routing.keep_to_plan(t, t.get(f"line/{path}"))
     for name in sorted(before.keys() - event.plan.trunks.keys()):
         t.tx.delete(f"route/{name}")
     for name in sorted(event.plan.trunks):

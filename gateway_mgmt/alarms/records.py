@@ -162,6 +162,10 @@ class Plan(msgspec.Struct, frozen=True):
     """The shards of calls, who are told of trunks."""
     return_ms: int = 10_000
     """So long all must be well before an object returns to call routing."""
+    looked_for: dict[str, int] = {}
+    """By path of a gateway or a line: which of `conditions` is looked for there. Empty: an older
+    version has written this, and nobody knows."""
+    conditions: tuple[tuple[str, ...], ...] = ()
 
 
 class Settings(msgspec.Struct, gc=False):

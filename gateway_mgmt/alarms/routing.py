@@ -61,6 +61,18 @@ def drop(t: Turn, line: Line) -> None:
         update(t, name)
 
 
+def keep_to_plan(t: Turn, line: Line) -> None:
+    """What is looked for no more keeps nothing out."""
+    faults = line.faults or [line.last]
+    left = [fault for fault in faults if t.book.is_looked_for(line.path, fault)]
+    if not left:
+        drop(t, line)
+    elif left != faults:
+        line = t.tx.edit(f"line/{line.path}")
+        line.faults = left
+        _routed(t, line)
+
+
 def _routed(t: Turn, line: Line) -> None:
     t.book.out[line.path] = reasons(line)
     for name in t.book.trunks_of(line.path):

@@ -55,6 +55,53 @@ def test_a_gateway_that_is_watched_no_more_leaves_nothing_behind() -> None:
     assert left == {"settings", "journal", "history"}
 
 
+LINES = ("los", "lof", "d_channel_down", "errored_seconds")
+SEEN = {"tg1": 0, "tg1/1": 1, "tg1/2": 1, "tg1/3": 1, "tg2": 0}
+
+
+@pytest.mark.parametrize(
+    ("path", "condition", "seen", "conditions"),
+    [
+        ("tg1/3", "d_channel_down", SEEN, (("sip_down",), ("los",))),
+        ("tg1/3", "errored_seconds", SEEN, (("sip_down",), ("los",))),
+        ("tg1/3", "los", {"tg1": 0, "tg2": 0}, (("sip_down",), LINES)),
+        ("tg1/3/7", "out_of_service", {"tg1": 0, "tg2": 0}, (("sip_down",), LINES)),
+        ("tg1", "sip_down", SEEN, (("unreachable",), LINES)),
+    ],
+)
+def test_what_is_looked_for_no_more_is_cleared_and_keeps_nothing_out(
+    path: str, condition: str, seen: dict[str, int], conditions: tuple[tuple[str, ...], ...]
+) -> None:
+    world = World()
+    with_plan(world, looked_for=SEEN, conditions=(("sip_down",), LINES))
+    world.see(condition, "on", path)
+    world.run_until(10_000)
+    assert world.messages[0][1] == f"raised {condition} {path}"
+    assert world.trunks["carrier-b"].state != "in"
+
+    with_plan(world, looked_for=seen, conditions=conditions)
+    world.run_until(20_000)
+
+    assert world.messages[-1][1] == f"cleared {condition} {path}"
+    assert world.trunks["carrier-b"].state == "in"
+    assert {key for key in world.records if key.startswith(("alarm/", "line/"))} == set()
+
+
+def test_what_is_looked_for_still_stays_when_the_plan_changes() -> None:
+    world = World()
+    with_plan(world, looked_for=SEEN, conditions=(("sip_down",), LINES))
+    world.see("los,d_channel_down", "on", "tg1/3")
+    world.run_until(10_000)
+    with_plan(world, looked_for=SEEN, conditions=(("sip_down",), ("los",)))
+    world.run_until(20_000)
+
+    assert [text for _, text in world.messages] == ["raised los tg1/3"]
+    assert world.trunks["carrier-b"].state == "out"
+    world.see("los", "off", "tg1/3")
+    world.run_until(60_000)
+    assert world.trunks["carrier-b"].state == "in"
+
+
 def test_an_older_plan_changes_nothing() -> None:
     world = standing("los")
     before = dict(world.committed)

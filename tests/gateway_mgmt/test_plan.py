@@ -48,6 +48,25 @@ def test_a_site_decides_of_its_devices_and_their_trunks() -> None:
     assert plan(INVENTORY, "pune", ["main"]).trunks == {}
 
 
+def test_of_each_object_it_is_known_what_is_looked_for() -> None:
+    noisy = replace(
+        device("delhi", Span(1, errored_seconds_max=60), Span(2)),
+        profile="audiocodes",
+        sip=("10.0.0.1", 5_060),
+    )
+    found = plan(replace(INVENTORY, devices={"tg1": noisy}), "delhi", ["main"], shipped())
+
+    def at(path: str) -> tuple[str, ...]:
+        return found.conditions[found.looked_for[path]]
+
+    assert at("tg1") == ("unreachable", "reboot", "sip_down")
+    assert {"los", "d_channel_down", "errored_seconds"} <= {*at("tg1/1")}
+    assert {*at("tg1/1")} - {*at("tg1/2")} == {"errored_seconds"}
+    plain = plan(INVENTORY, "delhi", ["main"], shipped())
+    assert "d_channel_down" not in plain.conditions[plain.looked_for["tg1/1"]]
+    assert plan(INVENTORY, "delhi", ["main"]).looked_for == {}, "a profile that nobody knows"
+
+
 def test_a_profile_says_how_alarms_of_its_devices_behave() -> None:
     """On top of what the site says, and of what is usual."""
     slow = Profile("Slow", alarms={"rai": Tuning(soak="0s"), "los": Tuning("major", hold="1m")})

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from gateway_mgmt import ds1, oids
+import pytest
+from msgspec.structs import replace
+
+from gateway_mgmt import ds1, observable, oids
 from gateway_mgmt.access import Community
 from gateway_mgmt.ds1 import Counters, Row
 from gateway_mgmt.inventory import Device, Span
@@ -11,6 +14,7 @@ from gateway_mgmt.observation import Observation
 from gateway_mgmt.reading import (
     ROWS_AT_ONCE,
     Reading,
+    SpanReading,
     questions,
     read,
     read_rows,
@@ -64,6 +68,27 @@ def test_what_is_seen_is_said_once() -> None:
     assert poll(status=64 + 32) == {}
     assert poll(status=64) == {("tg1/1", "lof"): False}
     assert poll() == {("tg1/1", "los"): False}
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_whatever_is_said_is_looked_for(name: str) -> None:
+    """Else the plan would clear what stands, at the next change of the centre."""
+    profile = shipped()[name]
+    device = replace(DEVICE, profile=name, sip=("10.0.0.1", 5_060))
+    sight = Sight("tg1", device, profile)
+    said: set[tuple[str, str]] = set()
+    worst = {one: next(iter(column.conditions), 0) for one, column in profile.spans.items()}
+    for status in (0, (1 << 20) - 1):
+        told_now = SpanReading(status, 2, 300, 96, current=Counters(es=status and 900), own=worst)
+        spans = {1: told_now if profile.ds1 else SpanReading(own=worst)}
+        said |= {*told(sight.answered(Reading("tg1", 1_000, 500, spans=spans)))}
+    for _ in range(3):
+        said |= {*told(sight.silent(sip_answers=False, at_ms=2_000))}
+        said |= {*told(sight.sip(False, 2_000))}
+
+    expected = {("tg1", one) for one in observable.of_device(device)}
+    expected |= {("tg1/1", one) for one in observable.of_span(profile, device.spans[1])}
+    assert said == expected
 
 
 def test_a_d_channel_is_read_where_the_vendor_has_it() -> None:
