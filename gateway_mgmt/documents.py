@@ -144,7 +144,7 @@ def span(
         "d_channel": d_channel(declared, reading if is_current else None, found, profile),
         "alarms": counted(alarms),
         "current": current(reading),
-        "last_15_minutes": last_interval(rows),
+        "last_15_minutes": last_interval(rows, known.reading, reading),
         "last_24_hours": sums(rows),
         "availability": availability(rows),
         "own": dict(sorted(reading.own.items())) if reading else {},
@@ -185,11 +185,15 @@ def current(reading: SpanReading | None) -> Document | None:
     return {"elapsed_s": reading.elapsed_s, **summed([reading.current])}
 
 
-def last_interval(rows: Sequence[Row]) -> Document | None:
-    """The newest 15 minutes that are whole."""
-    if not rows:
+def last_interval(
+    rows: Sequence[Row], reading: Reading | None, span: SpanReading | None
+) -> Document | None:
+    """The newest 15 minutes that are whole, at the last answer."""
+    if reading is None or span is None or span.elapsed_s is None:
         return None
-    row = rows[-1]
+    row = ds1.newest(rows, read_at_ms=reading.at_ms, elapsed_s=span.elapsed_s)
+    if row is None:
+        return None
     return {"from_at": at(row.start_ms), "is_valid": row.is_valid, **summed([row.counters])}
 
 

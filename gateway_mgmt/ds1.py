@@ -117,6 +117,12 @@ def missing(
     ]
 
 
+def newest(rows: Sequence[Row], *, read_at_ms: int, elapsed_s: int) -> Row | None:
+    """Interval 1 of a line that was read so, if it is among these; they may have gaps."""
+    start_ms = start_of(1, read_at_ms=read_at_ms, elapsed_s=elapsed_s)
+    return next((row for row in reversed(rows) if is_known((row.start_ms,), start_ms)), None)
+
+
 def is_known(known_ms: Iterable[int], start_ms: int) -> bool:
     return any(abs(start_ms - known) < SAME_ROW_MS for known in known_ms)
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from gateway_mgmt.ds1 import INTERVALS_MAX, Row
+from gateway_mgmt.ds1 import INTERVALS_MAX, Row, is_known
 from gateway_mgmt.reading import Reading
 
 
@@ -21,8 +21,10 @@ class Known(msgspec.Struct):
     """Polls in a row without an answer."""
 
     def add(self, span: int, row: Row) -> None:
-        """Keep an interval, in order, and INTERVALS_MAX of them."""
+        """Keep an interval, once and in order, and INTERVALS_MAX of them."""
         rows = self.rows.setdefault(span, [])
+        if is_known((one.start_ms for one in rows), row.start_ms):
+            return
         rows.append(row)
         rows.sort(key=lambda one: one.start_ms)
         del rows[:-INTERVALS_MAX]

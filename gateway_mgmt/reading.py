@@ -15,8 +15,7 @@ from gateway_mgmt.profile import Profile
 from gateway_mgmt.snmp.pdu import Value
 
 ROWS_AT_ONCE = 12
-"""Intervals that are read of a device in one poll: after an outage a few polls fill the gap, the
-oldest first, for they go first."""
+"""Intervals that are read of a device in one poll: after an outage a few polls fill the gap."""
 
 Values = Mapping[str, Value]
 
@@ -152,7 +151,8 @@ def wanted_rows(
     reading: Reading,
     known_ms: Mapping[int, Collection[int]],
 ) -> list[tuple[int, int]]:
-    """(span, interval) to read now, the oldest first; `known_ms`: the starts we have, by span."""
+    """(span, interval) to read now: the newest of each, which decides, then the oldest, for they go
+    first. `known_ms`: the starts we have, by span."""
     wanted: list[tuple[int, int]] = []
     for number in device.spans:
         span = reading.spans[number]
@@ -164,7 +164,7 @@ def wanted_rows(
                 elapsed_s=span.elapsed_s,
             )
             wanted += [(number, interval) for interval in found]
-    wanted.sort(key=lambda one: -one[1])
+    wanted.sort(key=lambda one: (one[1] != 1, -one[1]))
     return wanted[:ROWS_AT_ONCE]
 
 

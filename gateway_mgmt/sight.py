@@ -120,13 +120,18 @@ class Sight:
     def _errored(self, number: int, span: SpanReading) -> Iterator[tuple[str, bool]]:
         """On from the second that is too many until a whole interval had less."""
         most = self.device.spans[number].errored_seconds_max
-        if not most or span.current is None:
+        if not most or span.current is None or self.reading is None:
             return
-        rows = self.rows[number]
-        if span.current.es >= most or (rows and rows[-1].counters.es >= most):
+        if span.current.es >= most:
             yield "errored_seconds", True
-        elif rows or not self._said.get((f"{self.name}/{number}", "errored_seconds")):
-            yield "errored_seconds", False
+        elif span.elapsed_s is not None:
+            row = ds1.newest(
+                self.rows[number], read_at_ms=self.reading.at_ms, elapsed_s=span.elapsed_s
+            )
+            if row is not None:
+                yield "errored_seconds", row.counters.es >= most
+            elif not (self.profile.intervals and span.intervals):
+                yield "errored_seconds", False  # there is nothing else to ask
 
     def _news(self, below: str, found: Mapping[str, bool], at_ms: int) -> list[Observation]:
         """What of it was not said before."""

@@ -307,7 +307,10 @@ class GatewayShard:
             engine_id=self._engine_id,
             boots=self._boots,
             known_ms={
-                name: {span: [row.start_ms for row in rows] for span, rows in known.rows.items()}
+                # The newest is read again: alarms are decided by what it says.
+                name: {
+                    span: [row.start_ms for row in rows[:-1]] for span, rows in known.rows.items()
+                }
                 for name, known in self.known.items()
             },
         )

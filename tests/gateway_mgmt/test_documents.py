@@ -96,11 +96,12 @@ def test_a_row_says_what_was_told_and_nothing_else() -> None:
 
 
 def test_a_days_errors_and_availability_are_of_the_intervals_that_are_known() -> None:
-    rows = [Row(WALL_MS - n * INTERVAL_MS, Counters(es=n, uas=90), n != 2) for n in (3, 2, 1)]
+    whole_ms = WALL_MS - 300_000  # the running interval began then
+    rows = [Row(whole_ms - n * INTERVAL_MS, Counters(es=n, uas=90), n != 2) for n in (3, 2, 1)]
     found = line(known(rows={3: rows}))
 
     assert found["last_15_minutes"] == {
-        "from_at": "2023-11-14T21:58:20.000Z", "is_valid": True, "es": 1, "ses": 0, "sefs": 0,
+        "from_at": "2023-11-14T21:53:20.000Z", "is_valid": True, "es": 1, "ses": 0, "sefs": 0,
         "uas": 90,
     }  # fmt: skip
     assert found["last_24_hours"] == {"intervals": 3, "es": 6, "ses": 0, "sefs": 0, "uas": 270}
@@ -228,6 +229,13 @@ def test_every_field_is_in_the_documentation() -> None:
     fields = {*shown, *line(known())}
 
     assert [name for name in sorted(fields) if not re.search(rf"`{name}`", written)] == []
+
+
+def test_the_last_15_minutes_are_not_those_of_long_ago() -> None:
+    """After a takeover the oldest intervals may be all that is known yet."""
+    rows = [Row(WALL_MS - 300_000 - n * INTERVAL_MS, Counters(es=n)) for n in (96, 95, 3)]
+
+    assert line(known(rows={3: rows}))["last_15_minutes"] is None
 
 
 def test_a_time_that_no_interval_has_is_no_time() -> None:

@@ -47,11 +47,18 @@ class Poll:
         found: dict[str, Value] = {
             oids.SYS_UPTIME: values.get("uptime", self.now_ms // 10),
             f"{oids.LINE['status']}.7": values.get("status", 1),
+            f"{oids.LINE['elapsed_s']}.7": values.get("elapsed_s", 30),
+            f"{oids.LINE['intervals']}.7": values.get("intervals", 96),
             f"{oids.CURRENT['es']}.7": values.get("es", 0),
             D_CHANNEL: values.get("d_channel", 0),
         }
         reading = read("tg1", DEVICE, PROFILE, found, self.now_ms)
         return told(self.sight.answered(reading))
+
+    def row(self, number: int, es: int) -> dict[tuple[str, str], bool | None]:
+        """The interval with this number is read."""
+        start_ms = ds1.start_of(number, read_at_ms=self.now_ms, elapsed_s=30)
+        return told(self.sight.read_rows([(1, Row(start_ms, Counters(es=es)))], self.now_ms))
 
 
 def told(news: list[Observation]) -> dict[tuple[str, str], bool | None]:
@@ -164,21 +171,46 @@ def test_a_clock_that_starts_again_after_497_days_is_no_reboot() -> None:
     assert not is_reboot(None, at(3_000))
 
 
+ERRORED = ("tg1/1", "errored_seconds")
+
+
 def test_too_many_errored_seconds_last_until_an_interval_had_less() -> None:
     poll = Poll()
-    assert poll()["tg1/1", "errored_seconds"] is False
-    assert poll(es=5) == {("tg1/1", "errored_seconds"): True}
+    assert ERRORED not in poll(), "the interval before is not known yet"
+    assert poll.row(1, es=0) == {ERRORED: False}
+    assert poll(es=5) == {ERRORED: True}
+    poll.now_ms += ds1.INTERVAL_MS
     assert poll(es=0) == {}, "the next interval has begun; of the last one nothing is known yet"
-
-    def row(start: int, es: int) -> dict[tuple[str, str], bool | None]:
-        rows = [(1, Row(start * ds1.INTERVAL_MS, Counters(es=es)))]
-        return told(poll.sight.read_rows(rows, 0))
-
-    assert row(1, es=9) == {}
-    assert row(2, es=4) == {("tg1/1", "errored_seconds"): False}
+    assert poll.row(1, es=9) == {}
+    poll.now_ms += ds1.INTERVAL_MS
+    assert poll(es=0) == {}
+    assert poll.row(1, es=4) == {ERRORED: False}
 
 
-def test_intervals_are_filled_in_a_few_polls_the_oldest_first() -> None:
+def test_who_takes_over_neither_clears_errored_seconds_nor_finds_those_of_long_ago() -> None:
+    """He knows no interval, and reads the day's, the oldest first but for the newest."""
+    standing = Poll()
+    assert ERRORED not in standing(es=1)
+    assert standing.row(96, es=0) == {}
+    assert standing.row(1, es=7) == {ERRORED: True}
+
+    well = Poll()
+    assert ERRORED not in well()
+    assert well.row(96, es=900) == {}
+    assert well.row(1, es=0) == {ERRORED: False}
+    assert well.row(48, es=900) == {}
+
+
+def test_of_a_line_that_keeps_no_intervals_the_running_one_says_all() -> None:
+    poll = Poll()
+    assert poll(intervals=0)[ERRORED] is False
+    assert poll(intervals=0, es=5) == {ERRORED: True}
+    assert poll(intervals=0) == {ERRORED: False}
+    assert poll(es=5) == {ERRORED: True}
+    assert poll(elapsed_s=None, intervals=None) == {}, "an answer in part clears nothing"
+
+
+def test_intervals_are_filled_in_a_few_polls_the_newest_first_and_then_the_oldest() -> None:
     sight = Poll().sight
     now_ms = 200 * ds1.INTERVAL_MS + 30_000
     values: dict[str, Value] = {
@@ -196,7 +228,7 @@ def test_intervals_are_filled_in_a_few_polls_the_oldest_first() -> None:
         rows = read_rows(DEVICE, reading, wanted, answers)
         sight.read_rows(rows, now_ms)
         asked += [interval for _, interval in wanted]
-    assert asked == list(range(96, 0, -1))
+    assert asked == [1, *range(96, 1, -1)]
     assert [row.start_ms for row in sight.rows[1]] == [n * ds1.INTERVAL_MS for n in range(104, 200)]
 
 

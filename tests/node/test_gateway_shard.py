@@ -10,7 +10,9 @@ import pytest
 from gateway_mgmt.alarms import effects, inputs
 from gateway_mgmt.alarms.records import Notice
 from gateway_mgmt.alarms.words import Message
+from gateway_mgmt.ds1 import INTERVAL_MS, Counters, Row
 from gateway_mgmt.io.courier import nobody_can_tell
+from gateway_mgmt.known import Known
 from gateway_mgmt.receivers import Receiver, Webhook
 from gateway_mgmt.trunks import Impact, TrunkState
 from node.gateway_shard import GatewayShard, Watched
@@ -142,3 +144,14 @@ async def test_what_is_asked_of_a_shard_that_has_left_is_not_done() -> None:
         shard.perform(effects.Tell("main", "t/7", STATE))
         await asyncio.sleep(0.1)
         assert desk.told == []
+
+
+async def test_a_process_that_starts_again_reads_the_newest_interval_of_each_line_anew() -> None:
+    """Alarms are decided by it; the others are known, and not kept twice."""
+    desk = Desk()
+    async with serving(desk, Watched()) as shard:
+        known = shard.known["tg1"] = Known()
+        for n in (1, 2, 3, 3):
+            known.add(1, Row(n * INTERVAL_MS, Counters(es=n)))
+
+        assert shard._configure().known_ms == {"tg1": {1: [INTERVAL_MS, 2 * INTERVAL_MS]}}
