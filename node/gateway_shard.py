@@ -330,7 +330,8 @@ class GatewayShard:
             case Report() if message.device in self._watched.devices:
                 known = self.known.setdefault(message.device, Known())
                 known.at_ms, known.missed = message.at_ms, message.missed
-                known.trouble = message.trouble
+                if message.reading or message.trouble or message.missed:
+                    known.trouble = message.trouble  # other reports are of its SIP or intervals
                 known.reading = message.reading or known.reading
                 for span, row in message.rows:
                     known.add(span, row)

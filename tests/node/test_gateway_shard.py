@@ -7,12 +7,17 @@ from typing import Any
 
 import pytest
 
+from gateway_mgmt.access import Community
 from gateway_mgmt.alarms import effects, inputs
 from gateway_mgmt.alarms.records import Notice
 from gateway_mgmt.alarms.words import Message
 from gateway_mgmt.ds1 import INTERVAL_MS, Counters, Row
+from gateway_mgmt.inventory import Device, Span
 from gateway_mgmt.io.courier import nobody_can_tell
+from gateway_mgmt.io.watch import Report
 from gateway_mgmt.known import Known
+from gateway_mgmt.observation import Observation
+from gateway_mgmt.reading import Reading
 from gateway_mgmt.receivers import Receiver, Webhook
 from gateway_mgmt.trunks import Impact, TrunkState
 from node.gateway_shard import GatewayShard, Watched
@@ -155,3 +160,16 @@ async def test_a_process_that_starts_again_reads_the_newest_interval_of_each_lin
             known.add(1, Row(n * INTERVAL_MS, Counters(es=n)))
 
         assert shard._configure().known_ms == {"tg1": {1: [INTERVAL_MS, 2 * INTERVAL_MS]}}
+
+
+async def test_what_is_odd_about_a_device_stays_until_it_is_read_again() -> None:
+    desk = Desk()
+    tg1 = Device("delhi", "generic", ("10.0.0.1", 161), Community("env:T_KEY"), spans={1: Span(1)})
+    async with serving(desk, Watched(devices={"tg1": tg1})) as shard:
+        odd = "snmp.address: its v3 engine id 01 is that of tg2; one must change"
+        shard._heard(Report("tg1", 1, reading=Reading("tg1", 1), trouble=odd))
+        shard._heard(Report("tg1", 2, rows=[(1, Row(0, Counters()))]))
+        shard._heard(Report("tg1", 3, [Observation("tg1", "sip_down", False, 3)]))
+        assert shard.known["tg1"].trouble == odd
+        shard._heard(Report("tg1", 4, reading=Reading("tg1", 4)))
+        assert shard.known["tg1"].trouble == ""
